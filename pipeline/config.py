@@ -1,0 +1,233 @@
+"""What a person can ask for: one frozen model for each stage, and the recipe that holds them all.
+
+The JSON Schema of recipes in ``schemas/`` is generated from these models. ``meaning()`` of a model is the part that
+decides what an artefact holds; the rest (where files are, how they are laid out) may differ between equal artefacts.
+"""
+
+import tomllib
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from pipeline.errors import ConfigurationError
+
+DEFAULT_SOURCE_PRIORITY = (
+    "swissprot", "trembl", "uniref100", "uniref90", "uniref50", "uniparc", "mgnify", "bfd", "other",
+)  # fmt: skip
+
+
+class OnInvalid(StrEnum):
+    """What becomes of a record with characters that are no residue."""
+
+    DROP = "drop"
+    """The record is dropped and counted under the kind of its first such character."""
+    REPLACE = "replace"
+    """Each such character becomes X, and is counted."""
+    ERROR = "error"
+    """The run stops at the first one and says where it is."""
+
+
+class Overlong(StrEnum):
+    """What becomes of a record with more residues than a row holds."""
+
+    CROP_START = "crop-start"
+    """Its first residues are kept, as many as fit."""
+    CROP_RANDOM = "crop-random"
+    """One window of it is kept; every start from the first to the last possible one is equally likely."""
+    WINDOWS = "windows"
+    """It is cut into the least number of consecutive pieces, of nearly equal length: no residue is lost."""
+    DROP = "drop"
+    """It is left out and counted."""
+
+
+class Layout(StrEnum):
+    """How tokens are stored in a shard."""
+
+    LIST = "list"
+    """fixed_size_list columns: every Parquet tool reads them."""
+    BINARY = "binary"
+    """fixed_size_binary columns, little-endian: several times faster to read and write."""
+
+
+class Tail(StrEnum):
+    """What becomes of the rows of an epoch that do not fill a global batch."""
+
+    REPEAT = "repeat"
+    """The last batch is filled with the first rows of the epoch's order."""
+    PAD = "pad"
+    """The last batch is filled with rows of padding."""
+    DROP = "drop"
+    """The last rows are left out of this epoch."""
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class IngestConfig(_Model):
+    """FASTA to corpus."""
+
+    files: tuple[str, ...] = Field(min_length=1)
+    """Input files; NAME=FILE names the database of a file. In a recipe, relative to the recipe."""
+    on_invalid: OnInvalid = OnInvalid.DROP
+    """What becomes of a record with characters that are no residue."""
+    source_priority: tuple[str, ...] = DEFAULT_SOURCE_PRIORITY
+    """Which database's record survives when sequences are equal, first one first; names not listed come last."""
+    records_per_part: int = Field(default=250_000, ge=1)
+    """Parts are the least power of two that leaves at most this many records in each, before merging."""
+    licence: str | None = None
+    """SPDX identifier of the input's licence, for the dataset card: CC-BY-4.0 for UniProt."""
+    release: str | None = None
+    """Release of the input, for the dataset card: 2025_03."""
+    url: str | None = None
+    """Where the input came from, for the dataset card."""
+
+    def meaning(self) -> dict[str, Any]:
+        """What decides the content of the corpus."""
+        return self.model_dump(mode="json", include={"on_invalid", "source_priority", "records_per_part"})
+
+
+class PackConfig(_Model):
+    """Corpus to plan."""
+
+    length: int = Field(default=1024, ge=8, le=1 << 20)
+    """Tokens in a row, special tokens included."""
+    tokenizer: str = "esm2"
+    """Name of a tokenizer, or path of a tokenizer JSON file."""
+    algorithm: Literal["first-fit-decreasing", "pad"] = "first-fit-decreasing"
+    """How records are packed into rows; pad puts one record in each row."""
+    overlong: Overlong = Overlong.CROP_RANDOM
+    """What becomes of a record with more residues than a row holds."""
+    alignment: int = Field(default=1, ge=1, le=1024)
+    """Segments occupy their length rounded up to a multiple of this many tokens."""
+    seed: int = Field(default=0, ge=0, lt=1 << 63)
+    """The preparation seed: equal lengths, order of rows, order in a row, crops."""
+    epoch: int = Field(default=0, ge=0, lt=1 << 63)
+    """Draws other random crops for another epoch's plan."""
+
+    @model_validator(mode="after")
+    def _aligned(self) -> "PackConfig":
+        if self.length % self.alignment:
+            raise ValueError(f"length {self.length} is no multiple of alignment {self.alignment}")
+        return self
+
+
+class ShardConfig(_Model):
+    """Plan to shards. Nothing here changes what the dataset is."""
+
+    layout: Layout = Layout.LIST
+    """How tokens are stored."""
+    rows_per_group: int | None = Field(default=None, ge=1)
+    """Rows in a Parquet row group, the unit of reading and shuffling; by default 256 Ki tokens."""
+    rows_per_shard: int = Field(default=131_072, ge=1)
+    """Rows in a shard at most; a part of the plan never shares a shard with another."""
+
+    def group_rows(self, length: int) -> int:
+        """Rows in a row group for rows of ``length`` tokens."""
+        return self.rows_per_group or max(16, (1 << 18) // length)
+
+
+class StreamConfig(_Model):
+    """One epoch of batches, read as a trainer would."""
+
+    split: Literal["train", "valid", "test"] = "train"
+    """Which rows."""
+    batch_size: int = Field(default=32, ge=1)
+    """Rows in a batch of one rank."""
+    seed: int = Field(default=0, ge=0, lt=1 << 63)
+    """Seed of order and masks."""
+    shuffle: bool = True
+    """Whether rows come in a seeded order or as they are stored."""
+    objective: str | float | None = None
+    """Mask rate, or name of a noise schedule, of the masked-LM objective; none: plain batches."""
+    tail: Tail | None = None
+    """What becomes of the last rows; by default repeat for train, pad otherwise."""
+
+
+class Recipe(_Model):
+    """A whole run: ``pipeline run recipe.toml``."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    """Names the run, and its folder when ``out`` is not given."""
+    out: str | None = None
+    """Folder of the artefacts, relative to where the command runs; by default build/NAME."""
+    ingest: IngestConfig
+    """FASTA to corpus."""
+    pack: PackConfig = PackConfig()
+    """Corpus to plan."""
+    shard: ShardConfig = ShardConfig()
+    """Plan to shards."""
+    verify: bool = True
+    """Prove, from the files alone, that nothing was lost."""
+    stream: StreamConfig | None = None
+    """Read one epoch back and measure it."""
+
+
+def checked(model: type[_Model], values: dict[str, Any], *, where: str) -> Any:
+    """Build a model from plain values.
+
+    Args:
+        model: A model of this module.
+        values: Its fields.
+        where: What the values come from, for the message: a path, or ``command line``.
+
+    Raises:
+        ConfigurationError: A value is missing, unknown or out of range; the message names the key, what was expected
+            and what was found.
+    """
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        raise ConfigurationError(f"{where}: {'; '.join(_sentence(item) for item in error.errors())}") from error
+
+
+def _sentence(item: Any) -> str:
+    key = ".".join(str(part) for part in item["loc"])
+    if item["type"] == "extra_forbidden":
+        return f"{key}: unknown key"
+    if item["type"] == "missing":
+        return f"{key}: missing"
+    message = item["msg"].removeprefix("Value error, ")
+    message = message[0].lower() + message[1:]
+    return f"{key}: {message}, found {item['input']!r}" if key else message
+
+
+def read_recipe(path: Path) -> Recipe:
+    """A recipe from a TOML file; input files in it become relative to where the command runs.
+
+    Raises:
+        ConfigurationError: The file is missing, is no TOML, or is no recipe.
+    """
+    try:
+        document = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigurationError(f"{path}: cannot be read: {error.strerror or error}", hint="check the path") from error
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigurationError(f"{path}: expected TOML, found {error}") from error
+    recipe: Recipe = checked(Recipe, document, where=str(path))
+    files = tuple(_beside(path, entry) for entry in recipe.ingest.files)
+    tokenizer = recipe.pack.tokenizer
+    if tokenizer.endswith(".json"):
+        tokenizer = str(path.parent / tokenizer)
+    return recipe.model_copy(
+        update={
+            "ingest": recipe.ingest.model_copy(update={"files": files}),
+            "pack": recipe.pack.model_copy(update={"tokenizer": tokenizer}),
+        }
+    )
+
+
+def _beside(recipe: Path, entry: str) -> str:
+    source, file = split_source(entry)
+    resolved = str(recipe.parent / file)
+    return resolved if source is None else f"{source}={resolved}"
+
+
+def split_source(entry: str) -> tuple[str | None, str]:
+    """``NAME=FILE`` into name and file; a plain path, or one with a slash before the ``=``, has no name."""
+    name, equals, file = entry.partition("=")
+    if equals and name and "/" not in name:
+        return name, file
+    return None, entry

@@ -1,0 +1,1 @@
+"""Algorithms on numpy arrays: numpy and the standard library only."""

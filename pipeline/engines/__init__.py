@@ -1,0 +1,1 @@
+"""Who does the work: stages cut into tasks, run by executors."""

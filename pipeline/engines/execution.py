@@ -1,0 +1,153 @@
+"""Who runs the tasks: one at a time in this process, or side by side in several.
+
+A task is one call of a module-level function with picklable arguments. It writes its files by rename and returns a
+JSON-able result, so that it can be repeated, skipped, or run anywhere, and the bytes do not depend on where.
+
+::
+
+    stage ── rounds of tasks ──▶ run_stage (engines.stage) ──▶ Executor.map ──▶ results, in order of completion
+"""
+
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing.connection import wait as wait_for_sentinels
+from typing import Any, Protocol, Self
+
+from pipeline.engines.resources import granted_cpus, limit_threads
+from pipeline.errors import ConfigurationError, ExecutionError
+
+Call = Callable[[], Any]
+"""A picklable call without arguments, such as ``functools.partial`` of a module-level function."""
+
+
+class Executor(Protocol):
+    """Runs calls; a context manager, so that workers end with it."""
+
+    num_workers: int
+
+    def map(self, calls: Sequence[Call]) -> Iterator[tuple[int, Any]]:
+        """Index and result of each call, in order of completion.
+
+        The first exception of a call is raised here, after which no further call is started.
+        """
+        ...
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(self, *details: object) -> None: ...
+
+
+class SerialExecutor:
+    """One call after another, in this process."""
+
+    def __init__(self, num_workers: int = 1) -> None:
+        self.num_workers = 1
+        del num_workers  # the same signature as every executor; one is all there is
+
+    def map(self, calls: Sequence[Call]) -> Iterator[tuple[int, Any]]:
+        """Run the calls in order."""
+        for index, call in enumerate(calls):
+            yield index, call()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *details: object) -> None:
+        pass
+
+
+class ProcessExecutor:
+    """Several processes, started by spawn and kept until the executor closes.
+
+    A single call runs in this process: starting a worker costs more than most small jobs. Workers leave Ctrl-C to the
+    parent and end by themselves when the parent is gone.
+
+    Raises:
+        ExecutionError: A worker died, for instance killed because memory ran out.
+    """
+
+    def __init__(self, num_workers: int) -> None:
+        self.num_workers = num_workers
+        self._pool: ProcessPoolExecutor | None = None
+
+    def map(self, calls: Sequence[Call]) -> Iterator[tuple[int, Any]]:
+        """Run the calls side by side."""
+        if len(calls) <= 1 or self.num_workers == 1:
+            yield from SerialExecutor().map(calls)
+            return
+        pool = self._started()
+        pending: dict[Future[Any], int] = {pool.submit(call): index for index, call in enumerate(calls)}
+        try:
+            while pending:
+                finished, _ = wait(pending, return_when=FIRST_COMPLETED)
+                for future in finished:
+                    yield pending.pop(future), future.result()
+        except BrokenProcessPool as error:
+            self._stop()
+            raise ExecutionError(
+                "a worker process died before its task was done, most likely killed because memory ran out",
+                hint="run the same command again with fewer --workers: finished tasks are kept",
+            ) from error
+        finally:
+            for future in pending:
+                future.cancel()
+
+    def _started(self) -> ProcessPoolExecutor:
+        if self._pool is None:
+            threads = max(1, granted_cpus() // self.num_workers)
+            self._pool = ProcessPoolExecutor(
+                self.num_workers,
+                mp_context=multiprocessing.get_context("spawn"),
+                initializer=_prepare_worker,
+                initargs=(threads,),
+            )
+        return self._pool
+
+    def _stop(self) -> None:
+        if self._pool is not None:
+            self._pool.shutdown(wait=True, cancel_futures=True)
+            self._pool = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *details: object) -> None:
+        self._stop()
+
+
+def _prepare_worker(num_threads: int) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    limit_threads(num_threads)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        wait_for_sentinels([parent.sentinel])
+        os._exit(1)  # nobody is left to take the result; half-written files are temporaries
+
+
+def make_executor(name: str, num_workers: int | None = None) -> Executor:
+    """The executor of that name.
+
+    Args:
+        name: A key of ``EXECUTORS``.
+        num_workers: Processes; None takes the processors granted to this one.
+
+    Raises:
+        ConfigurationError: Unknown name, or fewer than one worker.
+    """
+    if name not in EXECUTORS:
+        raise ConfigurationError(f"--executor {name}: expected one of {', '.join(EXECUTORS)}")
+    if num_workers is not None and num_workers < 1:
+        raise ConfigurationError(f"--workers {num_workers}: expected at least 1")
+    return EXECUTORS[name](num_workers or granted_cpus())
+
+
+EXECUTORS: dict[str, Callable[[int], Executor]] = {"serial": SerialExecutor, "processes": ProcessExecutor}

@@ -1,0 +1,1 @@
+"""What lies on disk: storage, manifests, FASTA, headers, corpus, plan and shards."""

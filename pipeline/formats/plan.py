@@ -1,0 +1,58 @@
+"""The plan: where each segment goes.
+
+::
+
+    plan/train/part-00000.parquet     one file for each corpus part; sorted by (row, slot)
+
+     row  slot  record  start  length        record: row within the corpus part of the same number
+       0     0    1734      0     402        start, length: residues
+       0     1      88      0     618        row: counts from 0 in each file
+       1     0     …
+"""
+
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline.formats.content import ContentHasher
+from pipeline.formats.manifest import File
+from pipeline.formats.storage import atomic_path, file_digest
+
+PLAN_SCHEMA = pa.schema(
+    [
+        pa.field("row", pa.uint32(), nullable=False),
+        pa.field("slot", pa.uint16(), nullable=False),
+        pa.field("record", pa.uint32(), nullable=False),
+        pa.field("start", pa.uint32(), nullable=False),
+        pa.field("length", pa.uint32(), nullable=False),
+    ]
+)
+"""Columns of a plan file, in order."""
+
+
+def plan_name(split: str, index: int) -> str:
+    """Path of the plan of a corpus part inside the artefact."""
+    return f"{split}/part-{index:05d}.parquet"
+
+
+def write_plan(folder: Path, name: str, split: str, columns: dict[str, npt.NDArray[np.generic]], num_rows: int) -> File:
+    """Write the plan of one corpus part atomically.
+
+    Args:
+        folder: The plan.
+        name: Path of the file in it.
+        split: train, valid or test.
+        columns: The columns of ``PLAN_SCHEMA``, sorted by (row, slot).
+        num_rows: Packed rows, which the manifest lists as the file's rows.
+    """
+    table = pa.table({field.name: pa.array(columns[field.name], field.type) for field in PLAN_SCHEMA}, PLAN_SCHEMA)
+    hasher = ContentHasher()
+    hasher.update(table)
+    with atomic_path(folder / name) as temporary:
+        pq.write_table(table, temporary, compression="zstd", use_dictionary=False, write_statistics=["row"])
+        num_bytes, digest = file_digest(temporary)
+    content = hasher.hexdigest()
+    return File(path=name, split=split, rows=num_rows, bytes=num_bytes, xxh3_64=digest, content=content)

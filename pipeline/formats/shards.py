@@ -1,0 +1,259 @@
+"""Shards: Parquet files of packed rows, one Parquet row for each row of tokens.
+
+::
+
+    data/train-00000-of-00012.parquet
+      row group 0   rows_per_group rows ┐  every row group has the same number of rows,
+      row group 1   rows_per_group rows │  except the last of a file
+      …                                 ┘
+      key-value metadata "pipeline": dtype, length, alignment, pad_id, prefix and suffix tokens, layout, fingerprint
+
+``input_ids`` and ``sequence_id`` are fixed_size_list columns (layout ``list``, which every tool reads) or
+fixed_size_binary, little-endian (layout ``binary``, several times faster). Everything about a row's layout follows from
+``lengths``: the reader never decodes ``sequence_id``. Column order is part of the format.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline.errors import IntegrityError
+
+METADATA_KEY = b"pipeline"
+TOKEN_COLUMNS = ("input_ids", "sequence_id")
+LAYOUTS = ("list", "binary")
+COMPRESSION_LEVEL = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShardMetadata:
+    """What the Parquet key-value metadata of a shard say about its rows."""
+
+    fingerprint: str
+    """Fingerprint of the plan and tokenizer these rows were made from."""
+    dtype: str
+    """uint8 or uint16: type of input_ids."""
+    length: int
+    """Tokens in a row."""
+    alignment: int
+    """Segments occupy their length rounded up to a multiple of this many tokens."""
+    pad_id: int
+    """Token that fills the rest of a row."""
+    num_prefix: int
+    """Special tokens before the residues of each segment."""
+    num_suffix: int
+    """Special tokens after them."""
+    layout: str
+    """list or binary."""
+
+
+def shard_schema(metadata: ShardMetadata) -> pa.Schema:
+    """The Arrow schema of a shard, key-value metadata included."""
+    element = pa.field("element", pa.type_for_alias(metadata.dtype), nullable=False)
+    id_element = pa.field("element", pa.int16(), nullable=False)
+    if metadata.layout == "list":
+        tokens, ids = pa.list_(element, metadata.length), pa.list_(id_element, metadata.length)
+    else:
+        tokens = pa.binary(metadata.length * element.type.bit_width // 8)
+        ids = pa.binary(metadata.length * 2)
+    fields = [
+        pa.field("input_ids", tokens, nullable=False),
+        pa.field("sequence_id", ids, nullable=False),
+        pa.field("lengths", _list_of(pa.uint32()), nullable=False),
+        pa.field("accessions", _list_of(pa.string()), nullable=False),
+        pa.field("record_keys", _list_of(pa.uint64()), nullable=False),
+        pa.field("starts", _list_of(pa.uint32()), nullable=False),
+        pa.field("num_tokens", pa.uint32(), nullable=False),
+        pa.field("num_sequences", pa.uint16(), nullable=False),
+    ]
+    return pa.schema(fields, metadata={METADATA_KEY: json.dumps(asdict(metadata), sort_keys=True).encode()})
+
+
+def _list_of(element: pa.DataType) -> pa.DataType:
+    return pa.list_(pa.field("element", element, nullable=False))
+
+
+def shard_name(split: str, index: int, count: int) -> str:
+    """Path of a shard inside the artefact, in the naming of Hugging Face datasets."""
+    return f"data/{split}-{index:05d}-of-{count:05d}.parquet"
+
+
+class ShardWriter:
+    """Writes one shard; a context manager.
+
+    Rows may be written in any pieces: row groups come out with ``rows_per_group`` rows each whatever the pieces were.
+    """
+
+    def __init__(self, path: Path, metadata: ShardMetadata, *, rows_per_group: int) -> None:
+        self._schema = shard_schema(metadata)
+        self._rows_per_group = rows_per_group
+        self._pending: list[pa.Table] = []
+        self._num_pending = 0
+        self._writer = pq.ParquetWriter(
+            path,
+            self._schema,
+            compression="zstd",
+            compression_level=COMPRESSION_LEVEL,
+            # Tokens have some twenty distinct values: a dictionary halves the list layout and costs the binary one.
+            use_dictionary=["input_ids.list.element", "sequence_id.list.element"],
+            write_statistics=["num_tokens", "num_sequences"],
+            store_schema=True,
+        )
+
+    def write(self, table: pa.Table) -> None:
+        """Append rows with the columns of :func:`shard_schema`."""
+        self._pending.append(table.cast(self._schema))
+        self._num_pending += table.num_rows
+        if self._num_pending >= self._rows_per_group:
+            self._flush(keep=self._num_pending % self._rows_per_group)
+
+    def _flush(self, *, keep: int) -> None:
+        rows = pa.concat_tables(self._pending)
+        cut = rows.num_rows - keep
+        for start in range(0, cut, self._rows_per_group):
+            group = rows.slice(start, min(self._rows_per_group, cut - start))
+            self._writer.write_table(group, row_group_size=self._rows_per_group)
+        self._pending = [rows.slice(cut)] if keep else []
+        self._num_pending = keep
+
+    def __enter__(self) -> "ShardWriter":
+        return self
+
+    def __exit__(self, error_type: object, *_: object) -> None:
+        if error_type is None and self._num_pending:
+            self._flush(keep=0)
+        self._writer.close()
+
+
+def token_array(values: npt.NDArray[Any], layout: str) -> pa.Array:
+    """A [rows, length] array as the column of a shard, without a copy.
+
+    Args:
+        values: uint8, uint16 or int16, C-contiguous.
+        layout: list or binary.
+    """
+    rows, length = values.shape
+    little_endian = np.ascontiguousarray(values, dtype=values.dtype.newbyteorder("<"))
+    if layout == "binary":
+        buffers = [None, pa.py_buffer(little_endian)]
+        return pa.FixedSizeBinaryArray.from_buffers(pa.binary(length * values.itemsize), rows, buffers)
+    element = pa.field("element", pa.from_numpy_dtype(values.dtype), nullable=False)
+    flat = pa.array(little_endian.reshape(-1))
+    return pa.FixedSizeListArray.from_arrays(flat, type=pa.list_(element, length))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RowGroup:
+    """Decoded rows of one row group; segment arrays are flat, row r owning ``row_offsets[r]:row_offsets[r + 1]``."""
+
+    input_ids: npt.NDArray[Any]
+    """uint8 or uint16 [rows, length]."""
+    lengths: npt.NDArray[np.uint32]
+    """[segments] tokens, special tokens included."""
+    row_offsets: npt.NDArray[np.int64]
+    """[rows + 1]."""
+    record_keys: npt.NDArray[np.uint64]
+    """[segments]."""
+    starts: npt.NDArray[np.uint32]
+    """[segments] first residue of the segment in its record."""
+    accessions: pa.Array | None
+    """[segments] string; None unless asked for."""
+    sequence_id: npt.NDArray[np.int16] | None
+    """[rows, length]; None unless asked for, because it follows from lengths."""
+
+    @property
+    def num_rows(self) -> int:
+        """Number of rows."""
+        return len(self.input_ids)
+
+
+class ShardFile:
+    """One shard on disk: its metadata, and row groups decoded to numpy arrays.
+
+    Row groups may be read from several threads at once: each read opens the file anew with the parsed footer.
+
+    Raises:
+        IntegrityError: The file is no Parquet, is cut short, or is not one of our shards.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            self._footer = pq.read_metadata(path)
+            pairs = self._footer.metadata or {}
+            self.metadata = ShardMetadata(**json.loads(pairs[METADATA_KEY]))
+        except (pa.ArrowInvalid, OSError) as error:
+            raise IntegrityError(
+                f"{path}: expected a Parquet file, found {error}", hint="make the shards again"
+            ) from error
+        except (KeyError, TypeError, ValueError) as error:
+            raise IntegrityError(f"{path}: expected the metadata of a shard, found none that can be read") from error
+
+    @property
+    def num_rows(self) -> int:
+        """Rows in the file."""
+        return int(self._footer.num_rows)
+
+    @property
+    def rows_of_groups(self) -> list[int]:
+        """Rows of each row group, in order."""
+        return [self._footer.row_group(index).num_rows for index in range(self._footer.num_row_groups)]
+
+    def read_table(self, index: int, columns: Sequence[str] | None = None) -> pa.Table:
+        """One row group as Arrow columns.
+
+        Raises:
+            IntegrityError: The row group cannot be decoded; the message names file and row group.
+        """
+        try:
+            with pq.ParquetFile(self.path, metadata=self._footer) as file:
+                return file.read_row_group(index, columns=columns, use_threads=False)
+        except (pa.ArrowException, OSError) as error:
+            raise IntegrityError(
+                f"{self.path}: row group {index} cannot be decoded: {error}",
+                hint="run `pipeline verify` on the folder; make damaged shards again with `pipeline shard`",
+            ) from error
+
+    def read_row_group(self, index: int, *, accessions: bool = False, sequence_id: bool = False) -> RowGroup:
+        """One row group as numpy arrays (views on Arrow's memory where that needs no copy)."""
+        columns = ["input_ids", "lengths", "record_keys", "starts"]
+        columns += ["accessions"] * accessions + ["sequence_id"] * sequence_id
+        table = self.read_table(index, columns)
+        lengths, row_offsets = _flat(table, "lengths")
+        return RowGroup(
+            input_ids=_matrix(table, "input_ids", self.metadata.dtype, self.metadata.length),
+            lengths=lengths.to_numpy(),
+            row_offsets=row_offsets,
+            record_keys=_flat(table, "record_keys")[0].to_numpy(),
+            starts=_flat(table, "starts")[0].to_numpy(),
+            accessions=_flat(table, "accessions")[0] if accessions else None,
+            sequence_id=_matrix(table, "sequence_id", "int16", self.metadata.length) if sequence_id else None,
+        )
+
+
+def _flat(table: pa.Table, name: str) -> tuple[pa.Array, npt.NDArray[np.int64]]:
+    array = table.column(name).combine_chunks()
+    if isinstance(array, pa.ChunkedArray):
+        array = array.chunk(0) if array.num_chunks else pa.array([], array.type)
+    offsets = array.offsets.to_numpy().astype(np.int64)
+    return array.flatten(), offsets - offsets[0]
+
+
+def _matrix(table: pa.Table, name: str, dtype: str, length: int) -> npt.NDArray[Any]:
+    little_endian = np.dtype(dtype).newbyteorder("<")
+    rows = []
+    for chunk in table.column(name).chunks:
+        if pa.types.is_fixed_size_binary(chunk.type):
+            width = chunk.type.byte_width
+            flat = np.frombuffer(chunk.buffers()[1], dtype=np.uint8)[chunk.offset * width :]
+            rows.append(flat[: len(chunk) * width].view(little_endian).reshape(len(chunk), length))
+        else:
+            rows.append(chunk.flatten().to_numpy().reshape(len(chunk), length))
+    return rows[0] if len(rows) == 1 else np.concatenate([*rows, np.empty((0, length), dtype=little_endian)])

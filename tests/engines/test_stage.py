@@ -1,0 +1,206 @@
+"""What is there is kept, what is missing is done, what differs is refused, what is a stranger's is never touched."""
+
+from functools import partial
+
+import pytest
+
+from pipeline.engines.execution import SerialExecutor
+from pipeline.engines.stage import Round, Task, TaskResult, files_of, run_stage, total
+from pipeline.errors import ArtefactConflictError, InputFormatError
+from pipeline.formats.manifest import File, Input, Run, make_manifest
+from pipeline.formats.storage import atomic_path, file_digest
+
+
+class Letters:
+    """A stage for the tests: round one writes scratch files, round two one data file for each."""
+
+    kind = "corpus"
+
+    def __init__(self, letters="abc", *, fingerprint="f0", fail_on=None):
+        self.letters = letters
+        self.fingerprint = fingerprint
+        self.fail_on = fail_on
+
+    def describe(self, folder):
+        inputs = (Input(kind="file", fingerprint=self.fingerprint, path="../x"),)
+        return Run(kind=self.kind, configuration={"letters": self.letters}, inputs=inputs)
+
+    def rounds(self, folder):
+        drafts = yield Round(
+            label="draft",
+            tasks=[Task(name=f"draft-{x}", function=draft, arguments={"letter": x}) for x in self.letters],
+        )
+        written = yield Round(label="write", tasks=[
+            Task(name=f"write-{x}", function=write, arguments={"letter": x, "fail": x == self.fail_on})
+            for x in self.letters
+        ])  # fmt: skip
+        counts = total(drafts, "counts") | total(written, "counts")
+        return make_manifest(
+            self.kind, configuration={"letters": self.letters}, inputs=self.describe(folder).inputs,
+            files=files_of(written), counts=counts, reasons=total(written, "reasons"), provenance=(),
+        )  # fmt: skip
+
+
+calls: list[str] = []
+
+
+@pytest.fixture(autouse=True)
+def _fresh_calls():
+    calls.clear()
+
+
+def draft(folder, *, letter):
+    calls.append(f"draft-{letter}")
+    with atomic_path(folder / ".scratch" / letter) as temporary:
+        temporary.write_text(letter)
+    return TaskResult(scratch={f".scratch/{letter}": 1}, counts={"drafts": 1}, warnings=(f"drafted {letter}",))
+
+
+def write(folder, *, letter, fail):
+    calls.append(f"write-{letter}")
+    if fail:
+        raise InputFormatError(f"{letter}: cannot be written")
+    name = f"part-{letter}.parquet"
+    with atomic_path(folder / name) as temporary:
+        temporary.write_text((folder / ".scratch" / letter).read_text() * 3)
+        num_bytes, digest = file_digest(temporary)
+    file = File(path=name, rows=1, bytes=num_bytes, xxh3_64=digest, content=digest)
+    return TaskResult(files=(file,), counts={"files": 1}, reasons={"none": 0})
+
+
+class Recorder:
+    def __init__(self):
+        self.rounds, self.warnings, self.tasks = [], [], []
+
+    def round_started(self, kind, label, total, done):
+        self.rounds.append((kind, label, total, done))
+
+    def task_finished(self, name, result):
+        self.tasks.append(name)
+
+    def warning(self, text):
+        self.warnings.append(text)
+
+
+def make(stage, folder, **options):
+    return run_stage(stage, folder, executor=SerialExecutor(), **options)
+
+
+def names(folder):
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+
+
+def test_a_finished_folder_holds_data_and_two_documents(tmp_path):
+    watcher = Recorder()
+    outcome = make(Letters(), tmp_path / "out", watcher=watcher)
+    assert not outcome.was_finished
+    assert names(tmp_path / "out") == [
+        "manifest.json", "part-a.parquet", "part-b.parquet", "part-c.parquet", "run.json",
+    ]  # fmt: skip
+    assert outcome.manifest.counts == {"drafts": 3, "files": 3}
+    assert watcher.rounds == [("corpus", "draft", 3, 0), ("corpus", "write", 3, 0)]
+    assert watcher.warnings == ["drafted a", "drafted b", "drafted c"]
+    assert len(watcher.tasks) == 6
+
+
+def test_a_second_run_does_nothing(tmp_path):
+    first = make(Letters(), tmp_path / "out")
+    calls.clear()
+    second = make(Letters(), tmp_path / "out")
+    assert second.was_finished
+    assert second.manifest == first.manifest
+    assert calls == []
+
+
+def test_after_an_interruption_only_the_missing_is_done(tmp_path):
+    out = tmp_path / "out"
+    with pytest.raises(InputFormatError):
+        make(Letters(fail_on="b"), out)
+    assert calls == ["draft-a", "draft-b", "draft-c", "write-a", "write-b"]
+    assert not (out / "manifest.json").exists()
+    calls.clear()
+    make(Letters(), out)
+    assert calls == ["write-b", "write-c"]
+
+
+@pytest.mark.parametrize("lost", ["part-a.parquet", ".scratch/a"])
+def test_a_file_that_was_lost_or_cut_is_made_again(tmp_path, lost):
+    out = tmp_path / "out"
+    with pytest.raises(InputFormatError):
+        make(Letters(fail_on="b"), out)
+    (out / lost).write_text("")
+    calls.clear()
+    make(Letters(), out)
+    assert ("write-a" in calls) == (lost == "part-a.parquet")
+    assert ("draft-a" in calls) == (lost == ".scratch/a")
+
+
+def test_a_finished_artefact_that_lost_a_file_is_made_whole(tmp_path):
+    make(Letters(), tmp_path / "out")
+    (tmp_path / "out" / "part-b.parquet").unlink()
+    assert not make(Letters(), tmp_path / "out").was_finished
+    assert (tmp_path / "out" / "part-b.parquet").exists()
+
+
+@pytest.mark.parametrize(
+    ("other", "told"),
+    [
+        (Letters("abd"), "letters is 'abc' there, 'abd' was asked for"),
+        (Letters(fingerprint="f1"), "input 1 is file f0 there, file f1 was asked for"),
+    ],
+)
+@pytest.mark.parametrize("finished", [True, False])
+def test_another_run_is_refused_and_told(tmp_path, other, told, finished):
+    out = tmp_path / "out"
+    make(Letters(), out)
+    if not finished:
+        (out / "manifest.json").unlink()
+    before = names(out)
+    with pytest.raises(ArtefactConflictError, match="holds a run that differs") as caught:
+        make(other, out)
+    assert told in caught.value.message
+    assert "--overwrite" in caught.value.hint
+    assert names(out) == before
+
+
+def test_overwrite_replaces_what_is_ours_and_keeps_what_is_not(tmp_path):
+    out = tmp_path / "out"
+    make(Letters("ab"), out)
+    (out / "notes.txt").write_text("mine")
+    make(Letters("cd"), out, overwrite=True)
+    assert names(out) == ["manifest.json", "notes.txt", "part-c.parquet", "part-d.parquet", "run.json"]
+
+
+def test_a_strangers_folder_is_never_touched(tmp_path):
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "thesis.tex").write_text("mine")
+    for overwrite in (False, True):
+        with pytest.raises(ArtefactConflictError, match=r"thesis\.tex"):
+            make(Letters(), out, overwrite=overwrite)
+    assert names(out) == ["thesis.tex"]
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(ArtefactConflictError, match="found a file"):
+        make(Letters(), tmp_path / "file")
+
+
+def test_what_a_killed_attempt_left_is_cleared(tmp_path):
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / ".run.json.0123456789ab.tmp").write_text("half")
+    make(Letters("a"), out)
+    assert names(out) == ["manifest.json", "part-a.parquet", "run.json"]
+
+
+def test_run_json_comes_before_any_data(tmp_path):
+    seen = []
+    stage = Letters("a")
+    real = stage.rounds
+    stage.rounds = partial(watched, real, seen)
+    make(stage, tmp_path / "out")
+    assert seen == [["run.json"]]
+
+
+def watched(real, seen, folder):
+    seen.append(names(folder))
+    return real(folder)
