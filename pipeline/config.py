@@ -11,11 +11,9 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from pipeline.core.pieces import Overlong
 from pipeline.errors import ConfigurationError
-
-DEFAULT_SOURCE_PRIORITY = (
-    "swissprot", "trembl", "uniref100", "uniref90", "uniref50", "uniparc", "mgnify", "bfd", "other",
-)  # fmt: skip
+from pipeline.formats.headers import DATABASE_NAMES
 
 
 class OnInvalid(StrEnum):
@@ -27,19 +25,6 @@ class OnInvalid(StrEnum):
     """Each such character becomes X, and is counted."""
     ERROR = "error"
     """The run stops at the first one and says where it is."""
-
-
-class Overlong(StrEnum):
-    """What becomes of a record with more residues than a row holds."""
-
-    CROP_START = "crop-start"
-    """Its first residues are kept, as many as fit."""
-    CROP_RANDOM = "crop-random"
-    """One window of it is kept; every start from the first to the last possible one is equally likely."""
-    WINDOWS = "windows"
-    """It is cut into the least number of consecutive pieces, of nearly equal length: no residue is lost."""
-    DROP = "drop"
-    """It is left out and counted."""
 
 
 class Layout(StrEnum):
@@ -73,7 +58,7 @@ class IngestConfig(_Model):
     """Input files; NAME=FILE names the database of a file. In a recipe, relative to the recipe."""
     on_invalid: OnInvalid = OnInvalid.DROP
     """What becomes of a record with characters that are no residue."""
-    source_priority: tuple[str, ...] = DEFAULT_SOURCE_PRIORITY
+    source_priority: tuple[str, ...] = DATABASE_NAMES
     """Which database's record survives when sequences are equal, first one first; names not listed come last."""
     records_per_part: int = Field(default=250_000, ge=1)
     """Parts are the least power of two that leaves at most this many records in each, before merging."""

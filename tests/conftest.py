@@ -30,3 +30,22 @@ def root() -> Path:
 def ecoli() -> Path:
     """The E. coli proteome that the recipes ship: 4,391 proteins."""
     return ROOT / "workflows" / "data" / "UP000000625_83333.fasta.gz"
+
+
+@pytest.fixture(scope="session")
+def quickstart(tmp_path_factory) -> Path:
+    """Artefacts of the shipped quickstart recipe, made once; read only."""
+    from pipeline.cli import main
+
+    folder = tmp_path_factory.mktemp("quickstart") / "out"
+    arguments = [
+        "run",
+        str(ROOT / "workflows" / "quickstart.toml"),
+        "--out",
+        str(folder),
+        "--executor",
+        "serial",
+        "--quiet",
+    ]
+    assert main(arguments) == 0
+    return folder

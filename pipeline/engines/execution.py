@@ -5,7 +5,7 @@ JSON-able result, so that it can be repeated, skipped, or run anywhere, and the 
 
 ::
 
-    stage ── rounds of tasks ──▶ run_stage (engines.stage) ──▶ Executor.map ──▶ results, in order of completion
+    stage ── rounds of tasks ──▶ run_stage (engines.runner) ──▶ Executor.map ──▶ results, in order of completion
 """
 
 import multiprocessing

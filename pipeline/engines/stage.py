@@ -1,55 +1,22 @@
-"""How a stage becomes a folder: what is there is kept, what is missing is done, what differs is refused.
+"""What a stage is made of: rounds of tasks, what a task reports, and who is told.
 
-::
-
-    corpus/
-      run.json                   first: configuration and input fingerprints
-      .tasks/part-00003.json     one record for each finished task: a rerun skips it
-      .scratch/                  intermediate files of the stage
-      part-00003.parquet         data, each by one rename
-      manifest.json              last; .tasks and .scratch go when it is there
+A stage says what it will make (``describe``) and cuts the work into rounds of tasks (``rounds``); ``engines.runner``
+makes the folder. Tasks of one round do not depend on each other; a round may depend on the results of those before it.
 """
 
 import os
 from collections import Counter
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
 from pydantic import BaseModel, ConfigDict
 
-from pipeline.engines.execution import Executor
-from pipeline.errors import ArtefactConflictError
-from pipeline.formats.manifest import (
-    MANIFEST_NAME,
-    RUN_NAME,
-    File,
-    Input,
-    Kind,
-    Manifest,
-    Run,
-    digest_of,
-    is_finished,
-    read_manifest,
-    read_run,
-    write_manifest,
-    write_run,
-)
-from pipeline.formats.storage import read_json, remove_folder, remove_temporaries, write_json
+from pipeline.formats.manifest import File, Input, Kind, Manifest, Run
 
-TASKS_NAME = ".tasks"
 SCRATCH_NAME = ".scratch"
-_OWN_FILES = (
-    MANIFEST_NAME,
-    "part-*.parquet",
-    "*/part-*.parquet",
-    "data/*-of-*.parquet",
-    "tokenizer.json",
-    "README.md",
-    RUN_NAME,
-)
+"""Folder of intermediate files inside an artefact; it goes when the artefact is finished."""
 
 
 class TaskResult(BaseModel):
@@ -137,160 +104,6 @@ class SilentWatcher:
 
     def warning(self, text: str) -> None:
         """Say nothing."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StageOutcome:
-    """What running a stage came to."""
-
-    manifest: Manifest
-    was_finished: bool
-    """True when the folder already held this artefact and nothing was done."""
-
-
-def run_stage(
-    stage: Stage, folder: Path, *, executor: Executor, watcher: Watcher | None = None, overwrite: bool = False
-) -> StageOutcome:
-    """Make the artefact of a stage, or as much of it as is missing.
-
-    Args:
-        stage: What to make.
-        folder: Where; made if missing.
-        executor: Who does it.
-        watcher: Who is told how far it is.
-        overwrite: Throw away an artefact of another configuration that is in the way.
-
-    Raises:
-        ArtefactConflictError: The folder holds something else, and ``overwrite`` was not given.
-        PipelineError: Whatever the tasks raise; finished tasks are kept.
-    """
-    watcher = watcher or SilentWatcher()
-    run = stage.describe(folder)
-    if not _claim(folder, run, overwrite=overwrite):
-        return StageOutcome(manifest=read_manifest(folder, kind=stage.kind), was_finished=True)
-    manifest = _drive(stage, folder, executor, watcher)
-    write_manifest(folder, manifest)
-    for name in (TASKS_NAME, SCRATCH_NAME):
-        remove_folder(folder / name)
-    remove_temporaries(folder)
-    return StageOutcome(manifest=manifest, was_finished=False)
-
-
-def _claim(folder: Path, run: Run, *, overwrite: bool) -> bool:
-    """Make ``folder`` hold ``run``; False when it already holds the finished artefact."""
-    present = read_run(folder) if folder.is_dir() else None
-    if present is None:
-        _refuse_strangers(folder)
-    elif differences := _differences(present, run):
-        if not overwrite:
-            raise ArtefactConflictError(
-                f"{folder}: holds a run that differs: {'; '.join(differences)}",
-                hint="choose another --out, or throw the old one away with --overwrite",
-            )
-        _discard(folder)
-    elif is_finished(folder) and _is_whole(folder):
-        return False
-    (folder / MANIFEST_NAME).unlink(missing_ok=True)
-    write_run(folder, run)
-    return True
-
-
-def _discard(folder: Path) -> None:
-    """Remove what stages write and nothing else: a person's own files in the folder stay."""
-    for name in (TASKS_NAME, SCRATCH_NAME):
-        remove_folder(folder / name)
-    remove_temporaries(folder)
-    for pattern in _OWN_FILES:
-        for path in folder.glob(pattern):
-            path.unlink()
-
-
-def _refuse_strangers(folder: Path) -> None:
-    if folder.exists() and not folder.is_dir():
-        raise ArtefactConflictError(f"{folder}: expected a folder, found a file", hint="choose another --out")
-    # A killed attempt may have left temporaries before its run.json came to be.
-    strangers = [entry.name for entry in folder.iterdir() if not entry.name.endswith(".tmp")] if folder.exists() else []
-    if strangers:
-        raise ArtefactConflictError(
-            f"{folder}: expected an empty folder or an earlier run, found {strangers[0]!r} and no {RUN_NAME}",
-            hint="choose another --out: nothing that this program did not write is ever removed",
-        )
-
-
-def _differences(present: Run, asked: Run) -> list[str]:
-    there, here = _flat(present), _flat(asked)
-    return [
-        f"{key} is {there.get(key, 'absent')} there, {here.get(key, 'absent')} was asked for"
-        for key in sorted({*there, *here})
-        if there.get(key) != here.get(key)
-    ]
-
-
-def _flat(run: Run) -> dict[str, str]:
-    flat = {"kind": run.kind, "format_version": str(run.format_version)}
-    for key, value in run.configuration.items():
-        flat[key] = _short(value)
-    for index, source in enumerate(sorted(run.inputs, key=lambda item: (item.kind, item.fingerprint))):
-        flat[f"input {index + 1}"] = f"{source.kind} {source.fingerprint}"
-    return flat
-
-
-def _short(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 80 else f"{text[:60]}… [{digest_of(value)[:8]}]"
-
-
-def _is_whole(folder: Path) -> bool:
-    return all(_has_size(folder / file.path, file.bytes) for file in read_manifest(folder).files)
-
-
-def _has_size(path: Path, num_bytes: int) -> bool:
-    return path.is_file() and path.stat().st_size == num_bytes
-
-
-def _drive(stage: Stage, folder: Path, executor: Executor, watcher: Watcher) -> Manifest:
-    rounds = stage.rounds(folder)
-    try:
-        current = next(rounds)
-        while True:
-            results = _run_round(stage.kind, current, folder, executor, watcher)
-            current = rounds.send(results)
-    except StopIteration as stop:
-        manifest: Manifest = stop.value
-        return manifest
-
-
-def _run_round(kind: str, current: Round, folder: Path, executor: Executor, watcher: Watcher) -> list[TaskResult]:
-    results = [_finished_result(folder, task) for task in current.tasks]
-    missing = [index for index, result in enumerate(results) if result is None]
-    watcher.round_started(kind, current.label, len(results), len(results) - len(missing))
-    calls = [partial(_perform, current.tasks[index], folder) for index in missing]
-    for position, result in executor.map(calls):
-        results[missing[position]] = result
-        watcher.task_finished(current.tasks[missing[position]].name, result)
-        for warning in result.warnings:
-            watcher.warning(warning)
-    return [result for result in results if result is not None]
-
-
-def _record_path(folder: Path, task: Task) -> Path:
-    return folder / TASKS_NAME / f"{task.name}.json"
-
-
-def _finished_result(folder: Path, task: Task) -> TaskResult | None:
-    path = _record_path(folder, task)
-    if not path.exists():
-        return None
-    result = TaskResult.model_validate(read_json(path))
-    sizes = {**{file.path: file.bytes for file in result.files}, **result.scratch}
-    return result if all(_has_size(folder / name, size) for name, size in sizes.items()) else None
-
-
-def _perform(task: Task, folder: Path) -> TaskResult:
-    # The record is written where the task ran, so that work outlives the process that asked for it.
-    result = task.function(folder, **task.arguments)
-    write_json(_record_path(folder, task), result.model_dump(mode="json"))
-    return result
 
 
 def total(results: Sequence[TaskResult], attribute: str) -> dict[str, int]:

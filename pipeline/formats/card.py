@@ -97,6 +97,6 @@ def _provenance_row(source: Source) -> str:
 
 def _reasons(manifest: Manifest) -> str:
     left_out = [f"- {reason}: {number:,} records" for reason, number in manifest.reasons.items() if number]
-    cropped = manifest.counts.get("residues_cropped", 0)
-    left_out += [f"- residues cropped from records longer than a row: {cropped:,}"] if cropped else []
+    lost = manifest.counts.get("residues_lost", 0)
+    left_out += [f"- residues lost from records longer than a row: {lost:,}"] if lost else []
     return "\n".join(left_out) or "Nothing."

@@ -108,8 +108,8 @@ class ShardWriter:
         )
 
     def write(self, table: pa.Table) -> None:
-        """Append rows with the columns of :func:`shard_schema`."""
-        self._pending.append(table.cast(self._schema))
+        """Append rows; the columns must be those of :func:`shard_schema`."""
+        self._pending.append(table)
         self._num_pending += table.num_rows
         if self._num_pending >= self._rows_per_group:
             self._flush(keep=self._num_pending % self._rows_per_group)

@@ -5,7 +5,8 @@ from functools import partial
 import pytest
 
 from pipeline.engines.execution import SerialExecutor
-from pipeline.engines.stage import Round, Task, TaskResult, files_of, run_stage, total
+from pipeline.engines.runner import run_stage
+from pipeline.engines.stage import Round, Task, TaskResult, files_of, total
 from pipeline.errors import ArtefactConflictError, InputFormatError
 from pipeline.formats.manifest import File, Input, Run, make_manifest
 from pipeline.formats.storage import atomic_path, file_digest

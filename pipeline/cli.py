@@ -1,0 +1,315 @@
+"""The command line: parse, call, print.
+
+``main(argv)`` runs in this process and returns the exit code: 0 done, 1 the data failed a check, 2 usage, configuration
+or internal error, 130 interrupted. Stages are imported inside the commands, so that ``--help`` stays quick.
+"""
+
+import os
+import sys
+import traceback
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+import pipeline
+from pipeline import config as settings
+from pipeline.console import Console, Mode, ProgressWatcher
+from pipeline.core.pieces import Overlong
+from pipeline.errors import ConfigurationError, PipelineError
+from pipeline.formats.headers import DATABASE_NAMES
+
+if TYPE_CHECKING:
+    from pipeline.engines.runner import StageOutcome
+    from pipeline.engines.stage import Stage
+
+INTERRUPTED = 130
+INTERNAL_ERROR = 2
+DEBUG_VARIABLE = "PIPELINE_DEBUG"
+
+_PACK = settings.PackConfig()
+_SHARD = settings.ShardConfig()
+
+app = typer.Typer(
+    name="pipeline",
+    help="Protein corpora to packed, fixed-length Parquet shards, streamed to PyTorch trainers.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors and warnings.")]
+Workers = Annotated[int | None, typer.Option("--workers", help="Processes; by default the processors granted.")]
+Executor = Annotated[str, typer.Option("--executor", help="Who does the work: serial or processes.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Throw away another run's artefact in the way.")]
+Out = Annotated[Path, typer.Option("--out", help="Folder of the artefact.", show_default=False)]
+Corpus = Annotated[Path | None, typer.Option("--corpus", help="Where the corpus is, if it was moved.")]
+
+
+@contextmanager
+def _speaking(*, as_json: bool, quiet: bool) -> Iterator[Console]:
+    """A console; errors of ours become one sentence and an exit code."""
+    if as_json and quiet:
+        raise typer.BadParameter("--json and --quiet exclude each other")
+    console = Console(Mode.JSON if as_json else Mode.QUIET if quiet else Mode.HUMAN)
+    try:
+        yield console
+    except PipelineError as error:
+        console.error(error)
+        console.document({"error": type(error).__name__, "message": error.message, "hint": error.hint})
+        raise typer.Exit(error.exit_code) from error
+    except KeyboardInterrupt as interrupt:
+        console.warning("interrupted: run the same command again to go on, finished work is kept")
+        raise typer.Exit(INTERRUPTED) from interrupt
+
+
+def _make(
+    stage: "Stage", out: Path, *, executor: str, workers: int | None, overwrite: bool, console: Console
+) -> "StageOutcome":
+    from pipeline.engines.execution import make_executor
+    from pipeline.engines.runner import run_stage
+
+    with make_executor(executor, workers) as chosen, ProgressWatcher(console) as watcher:
+        return run_stage(stage, out, executor=chosen, watcher=watcher, overwrite=overwrite)
+
+
+def _tell(outcome: "StageOutcome", out: Path, console: Console, next_command: str) -> None:
+    from pipeline.reports import stage_document, stage_sentence
+
+    console.document(stage_document(outcome, out))
+    console.note(f"{stage_sentence(outcome, out)}; next: {next_command}")
+
+
+@app.command()
+def ingest(
+    files: Annotated[list[str] | None, typer.Argument(help="FASTA files, plain, .gz, .zst, .bz2 or .xz.")] = None,
+    out: Out = Path("corpus"),
+    source: Annotated[
+        list[str] | None, typer.Option("--source", help="NAME=FILE: a file, and the database its records are from.")
+    ] = None,
+    on_invalid: Annotated[
+        settings.OnInvalid, typer.Option(help="Records with characters that are no residue.")
+    ] = settings.OnInvalid.DROP,
+    source_priority: Annotated[
+        str, typer.Option(help="Whose record survives when sequences are equal, first one first.")
+    ] = ",".join(DATABASE_NAMES),
+    licence: Annotated[str | None, typer.Option(help="SPDX identifier of the input's licence, for the card.")] = None,
+    release: Annotated[str | None, typer.Option(help="Release of the input, for the card.")] = None,
+    url: Annotated[str | None, typer.Option(help="Where the input came from, for the card.")] = None,
+    executor: Executor = "processes",
+    workers: Workers = None,
+    overwrite: Overwrite = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Turn FASTA into a corpus: checked, exact duplicates merged, sorted by a hash of the residues.
+
+    Example: pipeline ingest uniref50.fasta.gz --out corpus/ --licence CC-BY-4.0
+    """
+    with _speaking(as_json=as_json, quiet=quiet) as console:
+        from pipeline.stages.ingest.stage import Ingest
+
+        if unnamed := next((entry for entry in source or [] if settings.split_source(entry)[0] is None), None):
+            raise ConfigurationError(f"--source {unnamed}: expected NAME=FILE")
+        values: dict[str, Any] = {"files": [*(files or []), *(source or [])], "on_invalid": on_invalid}
+        values |= {"source_priority": [name.strip() for name in source_priority.split(",")]}
+        values |= {"licence": licence, "release": release, "url": url}
+        if not values["files"]:
+            raise ConfigurationError(
+                "no input: expected FASTA files", hint="pipeline ingest proteins.fasta --out corpus/"
+            )
+        stage = Ingest(settings.checked(settings.IngestConfig, values, where="command line"))
+        outcome = _make(stage, out, executor=executor, workers=workers, overwrite=overwrite, console=console)
+        _tell(outcome, out, console, f"pipeline pack {out} --out plan/")
+
+
+@app.command()
+def pack(
+    corpus: Annotated[Path, typer.Argument(help="A corpus, made by `pipeline ingest`.")],
+    out: Out = Path("plan"),
+    length: Annotated[int, typer.Option(help="Tokens in a row, special tokens included.")] = _PACK.length,
+    tokenizer: Annotated[
+        str, typer.Option(help="esm2, esm3, protbert, prott5, evo2, progen2, progen3, amplify, …, or a JSON file.")
+    ] = _PACK.tokenizer,
+    algorithm: Annotated[str, typer.Option(help="first-fit-decreasing, or pad: one record a row.")] = _PACK.algorithm,
+    overlong: Annotated[
+        Overlong, typer.Option(help="Records with more residues than fit into a row.")
+    ] = _PACK.overlong,
+    alignment: Annotated[int, typer.Option(help="Round the room of a segment up to this multiple.")] = _PACK.alignment,
+    seed: Annotated[int, typer.Option(help="Seed of places, order of rows and crops.")] = _PACK.seed,
+    epoch: Annotated[int, typer.Option(help="Draw the random crops of another epoch.")] = _PACK.epoch,
+    executor: Executor = "processes",
+    workers: Workers = None,
+    overwrite: Overwrite = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Plan which record goes into which row: exact first-fit decreasing.
+
+    Example: pipeline pack corpus/ --out plan/ --length 1024 --tokenizer esm2
+    """
+    with _speaking(as_json=as_json, quiet=quiet) as console:
+        from pipeline.stages.pack import Pack
+
+        values = {"length": length, "tokenizer": tokenizer, "algorithm": algorithm, "overlong": overlong}
+        values |= {"alignment": alignment, "seed": seed, "epoch": epoch}
+        stage = Pack(corpus, settings.checked(settings.PackConfig, values, where="command line"))
+        outcome = _make(stage, out, executor=executor, workers=workers, overwrite=overwrite, console=console)
+        _tell(outcome, out, console, f"pipeline shard {out} --out shards/")
+
+
+@app.command()
+def shard(
+    plan: Annotated[Path, typer.Argument(help="A plan, made by `pipeline pack`.")],
+    out: Out = Path("shards"),
+    corpus: Corpus = None,
+    layout: Annotated[settings.Layout, typer.Option(help="How tokens are stored.")] = _SHARD.layout,
+    rows_per_group: Annotated[int | None, typer.Option(help="Rows in a Parquet row group.")] = None,
+    rows_per_shard: Annotated[int, typer.Option(help="Rows in a shard at most.")] = _SHARD.rows_per_shard,
+    executor: Executor = "processes",
+    workers: Workers = None,
+    overwrite: Overwrite = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Write the rows of a plan as Parquet shards.
+
+    Example: pipeline shard plan/ --out shards/ --layout binary
+    """
+    with _speaking(as_json=as_json, quiet=quiet) as console:
+        from pipeline.stages.shard import Shard
+
+        values = {"layout": layout, "rows_per_group": rows_per_group, "rows_per_shard": rows_per_shard}
+        config = settings.checked(settings.ShardConfig, values, where="command line")
+        stage = Shard(plan, config, corpus=corpus)
+        outcome = _make(stage, out, executor=executor, workers=workers, overwrite=overwrite, console=console)
+        _tell(outcome, out, console, f"pipeline verify {out}")
+
+
+@app.command()
+def verify(
+    path: Annotated[Path, typer.Argument(help="A corpus, a plan or shards.")],
+    corpus: Corpus = None,
+    executor: Executor = "processes",
+    workers: Workers = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Prove from the files alone that nothing was lost or changed: digests, schema, laws, every residue.
+
+    Example: pipeline verify shards/
+    """
+    with _speaking(as_json=as_json, quiet=quiet) as console:
+        from pipeline.engines.execution import make_executor
+        from pipeline.reports import show_verification, verification_document
+        from pipeline.stages.verify.stage import verify as verify_artefact
+
+        with make_executor(executor, workers) as chosen, ProgressWatcher(console) as watcher:
+            report = verify_artefact(path, executor=chosen, watcher=watcher, corpus=corpus)
+        console.document(verification_document(report))
+        show_verification(report, console)
+        raise typer.Exit(0 if report.is_sound else 1)
+
+
+@app.command()
+def inspect(
+    path: Annotated[Path, typer.Argument(help="A corpus, a plan or shards.")],
+    row: Annotated[int | None, typer.Option(help="Show this packed row of shards, coloured by segment.")] = None,
+    split: Annotated[str | None, typer.Option(help="Split of the row.")] = None,
+    accession: Annotated[str | None, typer.Option(help="Say what became of this protein.")] = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Show what an artefact holds, one packed row, or what became of a protein.
+
+    Example: pipeline inspect shards/ --row 0
+    """
+    with _speaking(as_json=as_json, quiet=quiet) as console:
+        from pipeline import reports
+        from pipeline.stages import inspection
+
+        if row is not None:
+            reports.show_row(inspection.packed_row(path, row, split=split), console)
+        elif accession is not None:
+            found = inspection.find_accession(path, accession)
+            reports.show_whereabouts(path, accession, found, console)
+            raise typer.Exit(0 if found else 1)
+        else:
+            reports.show_summary(path, *inspection.summarise(path), console)
+
+
+@app.command()
+def run(
+    recipe: Annotated[Path, typer.Argument(help="A recipe in TOML.")],
+    out: Annotated[Path | None, typer.Option("--out", help="Folder of the artefacts, instead of the recipe's.")] = None,
+    executor: Executor = "processes",
+    workers: Workers = None,
+    overwrite: Overwrite = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Do all of a recipe: ingest, pack, shard, verify, and read one epoch. Does only what is missing.
+
+    Example: pipeline run workflows/quickstart.toml
+    """
+    with _speaking(as_json=as_json, quiet=quiet) as console:
+        from pipeline.engines.execution import make_executor
+        from pipeline.reports import recipe_document, show_recipe
+        from pipeline.workflow import run_recipe
+
+        chosen_recipe = settings.read_recipe(recipe)
+        folder = out or Path(chosen_recipe.out or f"build/{chosen_recipe.name}")
+        with make_executor(executor, workers) as chosen, ProgressWatcher(console) as watcher:
+            outcome = run_recipe(chosen_recipe, folder, executor=chosen, watcher=watcher, overwrite=overwrite)
+        console.document(recipe_document(outcome))
+        show_recipe(outcome, console)
+        raise typer.Exit(0 if all(report.is_sound for report in outcome.reports) else 1)
+
+
+@app.callback(invoke_without_command=True)
+def _version(
+    version: Annotated[bool, typer.Option("--version", help="Print the version.", is_eager=True)] = False,
+) -> None:
+    if version:
+        typer.echo(pipeline.__version__)
+        raise typer.Exit
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line in this process.
+
+    Args:
+        argv: Arguments without the program's name; None takes them from the process.
+
+    Returns:
+        The exit code.
+    """
+    try:
+        app(args=None if argv is None else list(argv), prog_name="pipeline")
+    except SystemExit as stop:
+        return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
+    except Exception as error:  # noqa: BLE001  (the last line of defence: a bug must not look like a traceback)
+        return _internal_error(error)
+    return 0
+
+
+def _internal_error(error: Exception) -> int:
+    if os.environ.get(DEBUG_VARIABLE):
+        traceback.print_exception(error)
+    else:
+        last = traceback.extract_tb(error.__traceback__)[-1]
+        place = f"{Path(last.filename).name}:{last.lineno}"
+        sys.stderr.write(
+            f"internal error: {type(error).__name__}: {error} ({place})\n\n"
+            f"hint: this is a bug in pipeline; {DEBUG_VARIABLE}=1 shows the traceback to report\n"
+        )
+    return INTERNAL_ERROR
+
+
+def run_and_exit() -> None:
+    """Entry point of the ``pipeline`` command."""
+    sys.exit(main())

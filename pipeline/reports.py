@@ -1,0 +1,194 @@
+"""How results look: to a person as tables, to a program as one JSON object."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.text import Text
+
+from pipeline.console import Console, column_table, count, fact_table, percent, reasons_text
+
+if TYPE_CHECKING:  # every command reports; none should load the stages of the others for it
+    from pipeline.engines.runner import StageOutcome
+    from pipeline.formats.manifest import Manifest
+    from pipeline.stages.inspection import PackedRow, RowSegment, Whereabouts
+    from pipeline.stages.verify.stage import Report
+    from pipeline.workflow import RecipeOutcome
+
+SEGMENT_COLOURS = ("cyan", "yellow", "green", "magenta", "blue", "red")
+TOKENS_A_LINE = 64
+FINDINGS_SHOWN = 20
+
+
+def stage_document(outcome: "StageOutcome", out: Path) -> dict[str, Any]:
+    """What a stage made, as JSON."""
+    manifest = outcome.manifest
+    return {
+        "path": str(out),
+        "kind": manifest.kind,
+        "fingerprint": manifest.fingerprint,
+        "was_finished": outcome.was_finished,
+        "counts": manifest.counts,
+        "reasons": manifest.reasons,
+        "files": [file.path for file in manifest.files],
+    }
+
+
+def stage_sentence(outcome: "StageOutcome", out: Path) -> str:
+    """What a stage made, in one line."""
+    done = " was finished already" if outcome.was_finished else ""
+    return f"{out}{done}: {_SENTENCES[outcome.manifest.kind](outcome.manifest)}"
+
+
+def _corpus_sentence(manifest: "Manifest") -> str:
+    counts = manifest.counts
+    read, kept, merged = counts["records_read"], counts["records"], counts["records_merged"]
+    return (
+        f"{count(read, 'proteins')} in, {kept:,} kept, {merged:,} merged as duplicates, "
+        f"dropped {reasons_text(manifest.reasons)}"
+    )
+
+
+def _plan_sentence(manifest: "Manifest") -> str:
+    counts, room = manifest.counts, manifest.counts["rows"] * manifest.configuration["length"]
+    return (
+        f"{count(counts['segments'], 'segments')} in {count(counts['rows'], 'rows')}, "
+        f"{percent(counts['tokens'], room)} full, lower bound {counts['rows_lower_bound']:,} rows"
+    )
+
+
+def _shards_sentence(manifest: "Manifest") -> str:
+    files = [file for file in manifest.files if file.split]
+    size = sum(file.bytes for file in files)
+    return f"{count(manifest.counts['rows'], 'rows')} in {count(len(files), 'shards')}, {size / 1e6:,.1f} MB"
+
+
+_SENTENCES = {"corpus": _corpus_sentence, "plan": _plan_sentence, "shards": _shards_sentence}
+
+
+def verification_document(report: "Report") -> dict[str, Any]:
+    """What verification found, as JSON."""
+    return asdict(report) | {"is_sound": report.is_sound}
+
+
+def show_verification(report: "Report", console: Console) -> None:
+    """What verification found, for a person."""
+    findings = report.findings
+    for finding in findings[:FINDINGS_SHOWN]:
+        console.warning(f"{report.folder}/{finding.path}: {finding.message}")
+    if len(findings) > FINDINGS_SHOWN:
+        console.warning(f"and {len(findings) - FINDINGS_SHOWN:,} more findings")
+    compared = ", ".join(f"{number:,} {key.replace('_', ' ')}" for key, number in report.counts.items())
+    verdict = "sound" if report.is_sound else f"NOT sound: {count(len(findings), 'findings')}"
+    console.note(f"{report.folder}: {verdict} ({report.kind}; compared {compared})")
+
+
+def show_summary(path: Path, manifest: "Manifest", facts: Sequence[tuple[str, str]], console: Console) -> None:
+    """What an artefact holds."""
+    console.document({"path": str(path)} | manifest.model_dump(mode="json"))
+    console.show(fact_table(str(path), facts))
+
+
+def show_row(row: "PackedRow", console: Console) -> None:
+    """A packed row: one colour a segment, accession and length beside the line where it begins."""
+    console.document(asdict(row))
+    console.show(
+        Text(f"{row.split} row {row.row:,} of {row.file}: {count(len(row.segments), 'segments')}", style="bold")
+    )
+    for first in range(0, len(row.symbols), TOKENS_A_LINE):
+        line = range(first, min(first + TOKENS_A_LINE, len(row.symbols)))
+        beginning = [(slot, segment) for slot, segment in enumerate(row.segments) if segment.first_token in line]
+        console.show(Text.assemble((f"{first:>6}  ", "dim"), _tokens(row, line), "  ", _labels(beginning)))
+
+
+def _tokens(row: "PackedRow", line: range) -> Text:
+    text = Text()
+    for at in line:
+        segment = row.sequence_id[at]
+        text.append(row.symbols[at], style="dim" if segment < 0 else _colour(segment))
+    return text
+
+
+def _labels(beginning: Iterable[tuple[int, "RowSegment"]]) -> Text:
+    labels = [
+        Text(f"{segment.accession} {segment.num_residues:,} aa{_from(segment)}", style=_colour(slot))
+        for slot, segment in beginning
+    ]
+    return Text(", ").join(labels)
+
+
+def _from(segment: "RowSegment") -> str:
+    return f" from residue {segment.start + 1:,}" if segment.start else ""
+
+
+def _colour(segment: int) -> str:
+    return SEGMENT_COLOURS[segment % len(SEGMENT_COLOURS)]
+
+
+def show_whereabouts(path: Path, accession: str, found: Sequence["Whereabouts"], console: Console) -> None:
+    """What became of a protein."""
+    console.document({"path": str(path), "accession": accession, "found": [asdict(place) for place in found]})
+    if found:
+        rows = [(place.place, place.story) for place in found]
+        console.show(column_table(f"{accession} in {path}", ("where", "what"), rows))
+    else:
+        console.note(f"{path}: {accession} is not in it")
+
+
+def recipe_document(outcome: "RecipeOutcome") -> dict[str, Any]:
+    """What a run came to, as JSON."""
+    reading = outcome.reading
+    return {
+        "corpus": stage_document(outcome.corpus, outcome.folder / "corpus"),
+        "plan": stage_document(outcome.plan, outcome.folder / "plan"),
+        "shards": stage_document(outcome.shards, outcome.shards_folder),
+        "verification": [verification_document(report) for report in outcome.reports],
+        "reading": None if reading is None else asdict(reading) | {"tokens_per_second": reading.tokens_per_second},
+    }
+
+
+def show_recipe(outcome: "RecipeOutcome", console: Console) -> None:
+    """What a person wants to know at the end of a run."""
+    for report in outcome.reports:
+        if not report.is_sound:
+            show_verification(report, console)
+    console.facts(f"{outcome.folder}", _recipe_facts(outcome))
+    if console.is_human and all(report.is_sound for report in outcome.reports):
+        console.note("\nTrain from them (pip install 'protein-pipeline[torch]'):\n")
+        for line in training_lines(outcome):
+            console.note(f"    {line}")
+    shards = outcome.shards_folder
+    console.note(f"\n{shards}: {_shards_sentence(outcome.manifest)}; next: pipeline inspect {shards} --row 0")
+
+
+def training_lines(outcome: "RecipeOutcome") -> list[str]:
+    """The three lines of Python that train from the shards."""
+    shape = f"[32, {outcome.manifest.configuration['length']}]"
+    return [
+        "from pipeline.streaming.dataset import PackedDataset",
+        f'dataset = PackedDataset("{outcome.shards_folder}", batch_size=32, objective="betalinear30")',
+        f"for batch in dataset: ...  # input_ids, sequence_id, position_ids, labels: tensors of {shape}",
+    ]
+
+
+def _recipe_facts(outcome: "RecipeOutcome") -> Iterator[tuple[str, str]]:
+    corpus, counts = outcome.corpus.manifest, outcome.manifest.counts
+    length = outcome.manifest.configuration["length"]
+    rows, segments, tokens = counts["rows"], counts["segments"], counts["tokens"]
+    bound = counts["rows_lower_bound"]
+    yield "proteins in", f"{corpus.counts['records_read']:,}"
+    yield "kept", f"{corpus.counts['records']:,}, {corpus.counts['records_merged']:,} merged as exact duplicates"
+    yield "dropped", reasons_text({**corpus.reasons, **outcome.manifest.reasons})
+    yield "cropped", f"{counts['records_cropped']:,} proteins, {counts['residues_lost']:,} residues lost"
+    yield "rows", f"{rows:,} of {length:,} tokens; lower bound {bound:,}; one protein a row would be {segments:,}"
+    packed, padded = percent(tokens, rows * length), percent(tokens, segments * length)
+    yield "packing", f"{packed} of the tokens are real, {padded} with padding: {segments / rows:.2f} times fewer rows"
+    if outcome.reports:
+        sound = all(report.is_sound for report in outcome.reports)
+        yield "verified", "every residue, from the files alone" if sound else "NOT sound: see the warnings"
+    if outcome.reading is not None:
+        reading = outcome.reading
+        speed = f"{reading.tokens_per_second / 1e6:,.1f} million tokens/s"
+        yield "read back", f"{reading.tokens:,} tokens in {count(reading.batches, 'batches')}, {speed}"
+    yield "shards", str(outcome.shards_folder)

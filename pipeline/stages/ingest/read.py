@@ -1,0 +1,170 @@
+"""One input file to sorted runs: the first half of a shuffle that is a sort.
+
+::
+
+    FASTA ──▶ blocks of ~32 MB ──▶ strip, check, drop ──▶ header columns, record keys ──▶ one record batch sorted by key
+                                                                                          .scratch/chunk-00000.arrow
+
+Memory: a few times one block. The batches of a file are sorted each by itself; the merge reads the slice of each batch
+that falls into its key range, through a memory map.
+"""
+
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipeline.config import OnInvalid
+from pipeline.core import alphabet
+from pipeline.engines.stage import SCRATCH_NAME, TaskResult
+from pipeline.errors import InputFormatError
+from pipeline.formats.corpus import record_keys
+from pipeline.formats.fasta import FastaBlock, read_fasta
+from pipeline.formats.headers import parse_headers
+from pipeline.formats.storage import atomic_path
+
+EMPTY_SEQUENCE = "empty-sequence"
+
+RUN_SCHEMA = pa.schema(
+    [
+        ("record_key", pa.uint64()),
+        ("sequence", pa.large_string()),
+        ("accession", pa.large_string()),
+        ("source", pa.large_string()),
+        ("taxon_id", pa.uint32()),
+        ("cluster", pa.large_string()),
+        ("description", pa.large_string()),
+    ]
+)
+"""Columns of a run: one record batch for each block of input, sorted by record key."""
+
+
+def read_chunk(folder: Path, *, path: str, source: str | None, on_invalid: OnInvalid, name: str) -> TaskResult:
+    """Read one FASTA file into sorted runs in the scratch folder.
+
+    Args:
+        folder: The corpus.
+        path: The FASTA file.
+        source: Database name that overrides what the headers say.
+        on_invalid: What becomes of records with characters that are no residue.
+        name: Name of the run file.
+
+    Raises:
+        InputFormatError: The file is no FASTA or is cut short, or holds an invalid character under ``error``.
+    """
+    reader = _Reader(path=Path(path), source=source, on_invalid=on_invalid)
+    run_path = folder / SCRATCH_NAME / name
+    with atomic_path(run_path) as temporary, _run_writer(temporary) as writer:
+        for block in read_fasta(reader.path):
+            writer.write_batch(reader.run_of(block))
+    return TaskResult(
+        scratch={f"{SCRATCH_NAME}/{name}": run_path.stat().st_size},
+        counts=dict(reader.counts),
+        reasons=dict(reader.reasons),
+        warnings=reader.warnings(),
+    )
+
+
+@contextmanager
+def _run_writer(path: Path) -> Iterator[pa.ipc.RecordBatchFileWriter]:
+    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, RUN_SCHEMA) as writer:
+        yield writer
+
+
+@dataclass(slots=True, kw_only=True)
+class _Reader:
+    """One input file on its way to runs, and what was counted on the way."""
+
+    path: Path
+    source: str | None
+    on_invalid: OnInvalid
+    counts: Counter[str] = field(default_factory=Counter)
+    reasons: Counter[str] = field(default_factory=Counter)
+    composition: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(256, dtype=np.int64))
+
+    def run_of(self, block: FastaBlock) -> pa.RecordBatch:
+        """The records of a block that are kept, sorted by record key."""
+        residues, offsets, num_stripped = alphabet.strip_stops(block.residues, block.offsets)
+        self.composition += alphabet.composition(residues)
+        self.counts["records_read"] += len(block.headers)
+        self.counts["residues_read"] += len(residues)
+        self.counts["trailing_stops_removed"] += num_stripped
+        self.counts["comment_lines"] += block.num_comment_lines
+        if self.on_invalid is OnInvalid.REPLACE:
+            residues, num_replaced = alphabet.replace_invalid(residues)
+            self.counts["residues_replaced"] += num_replaced
+        headers, keep = block.headers, self._kept(residues, offsets, block)
+        if not keep.all():
+            residues, offsets = alphabet.select_records(residues, offsets, keep)
+            headers = headers.filter(pa.array(keep))
+        return _sorted_batch(headers, residues, offsets, self.source)
+
+    def _kept(
+        self, residues: alphabet.ByteArray, offsets: alphabet.Offsets, block: FastaBlock
+    ) -> npt.NDArray[np.bool_]:
+        keep = np.diff(offsets) > 0
+        if num_empty := int(np.count_nonzero(~keep)):
+            self.reasons[EMPTY_SEQUENCE] += num_empty
+        invalid = alphabet.find_invalid(residues, offsets)
+        if len(invalid.record) and self.on_invalid is OnInvalid.ERROR:
+            raise _invalid_error(invalid, block, self.path)
+        keep[invalid.record] = False
+        for code, number in zip(*np.unique(invalid.reason, return_counts=True), strict=True):
+            self.reasons[alphabet.INVALID_REASONS[int(code)]] += int(number)
+        return keep
+
+    def warnings(self) -> tuple[str, ...]:
+        """What a person should know about the file."""
+        if not alphabet.looks_like_nucleotides(self.composition):
+            return ()
+        percent = 100 * alphabet.nucleotide_fraction(self.composition)
+        text = f"{self.path}: {percent:.1f} % of the letters are A, C, G, T, U or N: these look like nucleotides, "
+        return (text + "not proteins; translate them first if proteins were meant",)
+
+
+def _invalid_error(invalid: alphabet.InvalidRecords, block: FastaBlock, path: Path) -> InputFormatError:
+    record = int(invalid.record[0])
+    header = block.headers[record].as_py()
+    return InputFormatError(
+        f"{path}: record {block.first_record + record + 1} ({header[:60]!r}, line {int(block.lines[record])}, "
+        f"byte {int(block.byte_offsets[record])}): expected residue letters, "
+        f"found {chr(int(invalid.character[0]))!r} at residue {int(invalid.position[0]) + 1}",
+        hint="--on-invalid drop leaves such records out, --on-invalid replace makes the character X; both are counted",
+    )
+
+
+def _sorted_batch(
+    headers: pa.Array, residues: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64], source: str | None
+) -> pa.RecordBatch:
+    buffers = [None, pa.py_buffer(np.ascontiguousarray(offsets)), pa.py_buffer(np.ascontiguousarray(residues))]
+    sequences = pa.LargeStringArray.from_buffers(len(headers), buffers[1], buffers[2])
+    keys = record_keys(sequences)
+    columns = {name: column.cast(RUN_SCHEMA.field(name).type) for name, column in _header_columns(headers, source)}
+    columns["accession"] = _named(columns["accession"], keys)
+    columns |= {"record_key": pa.array(keys), "sequence": sequences}
+    batch = pa.RecordBatch.from_arrays([columns[name] for name in RUN_SCHEMA.names], schema=RUN_SCHEMA)
+    return batch.take(pa.array(np.argsort(keys, kind="stable")))
+
+
+def _header_columns(headers: pa.Array, source: str | None) -> Iterator[tuple[str, pa.Array]]:
+    table = parse_headers(headers, source=source)
+    for name in ("accession", "source", "taxon_id", "cluster", "description"):
+        column = table.column(name)
+        yield name, column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+
+
+def _named(accessions: pa.Array, keys: npt.NDArray[np.uint64]) -> pa.Array:
+    """Accessions, with ``seq-<key in hexadecimal>`` where the header was empty."""
+    nameless = np.flatnonzero(pc.equal(pc.binary_length(accessions), 0).to_numpy(zero_copy_only=False))
+    if not len(nameless):
+        return accessions
+    minted = pa.array([f"seq-{key:016x}" for key in keys[nameless].tolist()], accessions.type)
+    mask = np.zeros(len(accessions), dtype=bool)
+    mask[nameless] = True
+    return pc.replace_with_mask(accessions, pa.array(mask), minted)

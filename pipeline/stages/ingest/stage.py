@@ -1,0 +1,135 @@
+"""The ingest stage: raw files to a corpus.
+
+Two rounds. ``read`` takes one task for each input file; ``merge`` one for each part, the number of parts following from
+how many records the first round kept. Records read = records + merged + dropped (law 1), checked before the manifest is
+written.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipeline.config import IngestConfig, split_source
+from pipeline.engines.stage import Round, Rounds, Task, TaskResult, files_of, relative_path, total
+from pipeline.errors import ConfigurationError, InputFormatError, IntegrityError
+from pipeline.formats.corpus import key_range, num_parts_for, part_name
+from pipeline.formats.manifest import Input, Kind, Manifest, Run, Source, make_manifest
+from pipeline.formats.storage import file_digest
+from pipeline.stages.ingest.merge import merge_part
+from pipeline.stages.ingest.read import read_chunk
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _RawFile:
+    path: Path
+    source: str | None
+    num_bytes: int
+    digest: str
+
+
+class Ingest:
+    """Stage: FASTA files to ``corpus/``."""
+
+    kind: Kind = "corpus"
+
+    def __init__(self, config: IngestConfig) -> None:
+        self.config = config
+        self._files: tuple[_RawFile, ...] | None = None
+
+    @property
+    def files(self) -> tuple[_RawFile, ...]:
+        """The inputs, sorted by content, so that their order on the command line does not matter."""
+        if self._files is None:
+            self._files = _identified(self.config.files)
+        return self._files
+
+    def describe(self, folder: Path) -> Run:
+        """Configuration and the digest of every input file."""
+        named = sorted((raw.digest, raw.source) for raw in self.files if raw.source is not None)
+        inputs = tuple(
+            Input(kind="file", fingerprint=raw.digest, path=relative_path(raw.path, folder)) for raw in self.files
+        )
+        configuration = self.config.meaning() | {"sources": [f"{source}={digest}" for digest, source in named]}
+        return Run(kind=self.kind, configuration=configuration, inputs=inputs)
+
+    def rounds(self, folder: Path) -> Rounds:
+        """Read every file, then merge every part."""
+        read = yield Round(label="read", tasks=[self._read_task(index, raw) for index, raw in enumerate(self.files)])
+        counts, reasons = total(read, "counts"), total(read, "reasons")
+        num_kept = counts["records_read"] - sum(reasons.values())
+        if not num_kept:
+            raise _nothing_kept(self.config.files, counts, reasons)
+        runs = sorted(name for result in read for name in result.scratch)
+        num_parts = num_parts_for(num_kept, self.config.records_per_part)
+        merged = yield Round(
+            label="merge", tasks=[self._merge_task(part, num_parts, runs) for part in range(num_parts)]
+        )
+        return self._manifest(folder, counts | total(merged, "counts"), reasons, merged)
+
+    def _read_task(self, index: int, raw: _RawFile) -> Task:
+        name = f"chunk-{index:05d}"
+        arguments: dict[str, Any] = {"path": str(raw.path), "source": raw.source, "name": f"{name}.arrow"}
+        return Task(name=name, function=read_chunk, arguments=arguments | {"on_invalid": self.config.on_invalid})
+
+    def _merge_task(self, part: int, num_parts: int, runs: Sequence[str]) -> Task:
+        first_key, end_key = key_range(part, num_parts)
+        arguments: dict[str, Any] = {"name": part_name(part), "runs": runs, "first_key": first_key, "end_key": end_key}
+        arguments["source_priority"] = self.config.source_priority
+        return Task(name=f"part-{part:05d}", function=merge_part, arguments=arguments)
+
+    def _manifest(
+        self, folder: Path, counts: dict[str, int], reasons: dict[str, int], merged: Sequence[TaskResult]
+    ) -> Manifest:
+        _check_conservation(counts, reasons)
+        return make_manifest(
+            self.kind,
+            configuration=self.config.meaning(),
+            inputs=self.describe(folder).inputs,
+            files=files_of(merged),
+            counts=counts,
+            reasons=reasons,
+            provenance=tuple(self._source_of(raw) for raw in self.files),
+        )
+
+    def _source_of(self, raw: _RawFile) -> Source:
+        return Source(
+            name=raw.path.name,
+            bytes=raw.num_bytes,
+            xxh3_128=raw.digest,
+            release=self.config.release,
+            url=self.config.url,
+            licence=self.config.licence,
+        )
+
+
+def _identified(entries: Sequence[str]) -> tuple[_RawFile, ...]:
+    raw_files = []
+    for entry in entries:
+        source, name = split_source(entry)
+        if not Path(name).is_file():
+            found = "a folder" if Path(name).is_dir() else "nothing"
+            raise ConfigurationError(f"{name}: expected a FASTA file, found {found}", hint="check the path")
+        num_bytes, digest = file_digest(Path(name), bits=128)
+        raw_files.append(_RawFile(path=Path(name), source=source, num_bytes=num_bytes, digest=digest))
+    paths = [raw.path.resolve() for raw in raw_files]
+    if twice := next((path for path in paths if paths.count(path) > 1), None):
+        raise ConfigurationError(f"{twice}: given twice", hint="its records would all be counted as duplicates")
+    return tuple(sorted(raw_files, key=lambda raw: (raw.digest, raw.path.name)))
+
+
+def _check_conservation(counts: dict[str, int], reasons: dict[str, int]) -> None:
+    accounted = counts["records"] + counts["records_merged"] + sum(reasons.values())
+    if accounted != counts["records_read"]:
+        raise IntegrityError(
+            f"read {counts['records_read']} records but can account for {accounted}",
+            hint="an input file changed while it was read, or this is a bug: run again with --overwrite",
+        )
+
+
+def _nothing_kept(files: Sequence[str], counts: dict[str, int], reasons: dict[str, int]) -> InputFormatError:
+    named = ", ".join(f"{count} {reason}" for reason, count in reasons.items())
+    return InputFormatError(
+        f"{', '.join(files)}: read {counts['records_read']} records and kept none: {named}",
+        hint="look at the input, or use --on-invalid replace",
+    )

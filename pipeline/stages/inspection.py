@@ -1,0 +1,220 @@
+"""What an artefact holds, for people: a summary, one packed row, or what became of one protein."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipeline.core.tokenizer import Tokenizer
+from pipeline.errors import ConfigurationError
+from pipeline.formats.corpus import read_columns
+from pipeline.formats.manifest import File, Manifest, find_input, read_manifest
+from pipeline.formats.shards import RowGroup, ShardFile
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RowSegment:
+    """One segment of a packed row."""
+
+    accession: str
+    start: int
+    """First residue in its record, from 0."""
+    num_residues: int
+    num_tokens: int
+    """Special tokens included."""
+    first_token: int
+    """Where it starts in the row."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PackedRow:
+    """One row, token by token."""
+
+    split: str
+    row: int
+    file: str
+    symbols: str
+    """One character a token: residues as letters, ``[`` and ``]`` for special tokens, ``·`` for padding."""
+    sequence_id: tuple[int, ...]
+    segments: tuple[RowSegment, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Whereabouts:
+    """One place where a protein was found."""
+
+    place: str
+    """File and row."""
+    story: str
+    """What became of it there."""
+
+
+def summarise(folder: Path) -> tuple[Manifest, list[tuple[str, str]]]:
+    """The manifest, and what it says as names and values."""
+    manifest = read_manifest(folder)
+    facts = [("kind", manifest.kind), ("fingerprint", manifest.fingerprint)]
+    facts += [(key.replace("_", " "), f"{number:,}") for key, number in manifest.counts.items()]
+    facts += [(f"dropped: {reason}", f"{number:,}") for reason, number in manifest.reasons.items()]
+    facts += [("efficiency", _efficiency(manifest))] if "rows" in manifest.counts else []
+    facts += [(key.replace("_", " "), _value(value)) for key, value in manifest.configuration.items()]
+    facts += [("files", f"{len(manifest.files):,}, {sum(file.bytes for file in manifest.files):,} bytes")]
+    facts += [("source", _source(source.name, source.release, source.licence)) for source in manifest.provenance]
+    return manifest, facts
+
+
+def _efficiency(manifest: Manifest) -> str:
+    counts, length = manifest.counts, manifest.configuration["length"]
+    packed = 100 * counts["tokens"] / (counts["rows"] * length)
+    padded = 100 * counts["tokens"] / (counts["segments"] * length)
+    return f"{packed:.2f} % of the tokens are real ({padded:.2f} % with one protein a row)"
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, dict):
+        return str(value.get("name", value))
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def _source(name: str, release: str | None, licence: str | None) -> str:
+    return ", ".join(part for part in (name, release, licence) if part)
+
+
+def packed_row(folder: Path, row: int, *, split: str | None = None) -> PackedRow:
+    """One row of shards.
+
+    Args:
+        folder: The shards.
+        row: Number of the row in its split, from 0, in the order of the files.
+        split: Which split; None takes the first there is.
+
+    Raises:
+        ArtefactError: The folder holds no shards.
+        ConfigurationError: There is no such split or row.
+    """
+    manifest = read_manifest(folder, kind="shards")
+    splits = list(dict.fromkeys(file.split for file in manifest.files if file.split))
+    chosen = split or splits[0]
+    if chosen not in splits:
+        raise ConfigurationError(f"{folder}: expected a split of {', '.join(splits)}, found {chosen}")
+    file, row_in_file = _locate(folder, manifest.files_of(chosen), row)
+    shard = ShardFile(folder / file.path)
+    firsts = np.cumsum([0, *shard.rows_of_groups])
+    group = int(np.searchsorted(firsts, row_in_file, side="right")) - 1
+    rows = shard.read_row_group(group, accessions=True, sequence_id=True)
+    tokenizer = Tokenizer.from_document(manifest.configuration["tokenizer"])
+    at = row_in_file - int(firsts[group])
+    assert rows.sequence_id is not None, "read with sequence_id"
+    return PackedRow(
+        split=chosen,
+        row=row,
+        file=file.path,
+        symbols=_symbols(rows.input_ids[at], tokenizer),
+        sequence_id=tuple(rows.sequence_id[at].tolist()),
+        segments=tuple(_segments(rows, at, tokenizer, shard.metadata.alignment)),
+    )
+
+
+def _locate(folder: Path, files: tuple[File, ...], row: int) -> tuple[File, int]:
+    total = sum(file.rows for file in files)
+    if not 0 <= row < total:
+        raise ConfigurationError(f"{folder}: expected a row from 0 to {total - 1:,}, found {row:,}")
+    for file in files:
+        if row < file.rows:
+            return file, row
+        row -= file.rows
+    raise AssertionError("the rows of the files add up to the total")
+
+
+def _symbols(tokens: Any, tokenizer: Tokenizer) -> str:
+    shown = [token if len(token) == 1 else "#" for token in tokenizer.tokens]
+    for token in tokenizer.prefix:
+        shown[token] = "["
+    for token in tokenizer.suffix:
+        shown[token] = "]"
+    shown[tokenizer.pad_id] = "·"
+    return "".join(shown[token] for token in tokens.tolist())
+
+
+def _segments(rows: RowGroup, at: int, tokenizer: Tokenizer, alignment: int) -> Iterator[RowSegment]:
+    first_token = 0
+    assert rows.accessions is not None, "read with accessions"
+    for segment in range(int(rows.row_offsets[at]), int(rows.row_offsets[at + 1])):
+        num_tokens = int(rows.lengths[segment])
+        yield RowSegment(
+            accession=rows.accessions[segment].as_py(),
+            start=int(rows.starts[segment]),
+            num_residues=num_tokens - tokenizer.num_special_tokens,
+            num_tokens=num_tokens,
+            first_token=first_token,
+        )
+        first_token += -(-num_tokens // alignment) * alignment
+
+
+def find_accession(folder: Path, accession: str) -> list[Whereabouts]:
+    """Every place of a protein in an artefact, also where it was merged into another.
+
+    Raises:
+        ArtefactError: The folder is no finished artefact.
+    """
+    manifest = read_manifest(folder)
+    return list(_FINDERS[manifest.kind](folder, manifest, accession))
+
+
+def _in_corpus(folder: Path, manifest: Manifest, accession: str) -> Iterator[Whereabouts]:
+    for file in manifest.files:
+        table = read_columns(folder / file.path, ["accession", "length", "aliases", "num_merged", "source"])
+        for row in _rows_with(table.column("accession"), accession):
+            merged, length = table.column("num_merged")[row].as_py(), table.column("length")[row].as_py()
+            others = f", {merged - 1} equal records merged into it" if merged > 1 else ""
+            source = table.column("source")[row].as_py()
+            yield Whereabouts(place=f"{file.path} record {row}", story=f"kept: {source}, {length:,} residues{others}")
+        aliases = table.column("aliases").combine_chunks()
+        flat, parents = pc.list_flatten(aliases), pc.list_parent_indices(aliases)
+        for at in _rows_with(flat, accession):
+            row = parents[at].as_py()
+            survivor = table.column("accession")[row].as_py()
+            yield Whereabouts(place=f"{file.path} record {row}", story=f"merged into {survivor}: equal residues")
+
+
+def _rows_with(column: Any, value: str) -> list[int]:
+    found: list[int] = np.flatnonzero(pc.equal(column, value).to_numpy(zero_copy_only=False)).tolist()
+    return found
+
+
+def _in_plan(folder: Path, manifest: Manifest, accession: str) -> Iterator[Whereabouts]:
+    corpus, corpus_manifest = find_input(folder, manifest, "corpus")
+    for part, file in zip(corpus_manifest.files, manifest.files, strict=True):
+        records = _rows_with(read_columns(corpus / part.path, ["accession"]).column("accession"), accession)
+        if not records:
+            continue
+        table = read_columns(folder / file.path)
+        places = table.filter(pc.is_in(table.column("record"), pa.array(records, pa.uint32())))
+        for entry in places.to_pylist():
+            piece = f"residues {entry['start'] + 1:,} to {entry['start'] + entry['length']:,}"
+            yield Whereabouts(place=f"{file.path} row {entry['row']} slot {entry['slot']}", story=piece)
+        if not places.num_rows:
+            yield Whereabouts(place=file.path, story="left out: longer than a row (overlong)")
+
+
+def _in_shards(folder: Path, manifest: Manifest, accession: str) -> Iterator[Whereabouts]:
+    special = Tokenizer.from_document(manifest.configuration["tokenizer"]).num_special_tokens
+    for file in manifest.files:
+        if file.split is None:
+            continue
+        table = read_columns(folder / file.path, ["accessions", "starts", "lengths"])
+        offsets = np.cumsum(np.r_[0, pc.list_value_length(table.column("accessions")).to_numpy()])
+        starts, lengths = (pc.list_flatten(table.column(name)) for name in ("starts", "lengths"))
+        for at in _rows_with(pc.list_flatten(table.column("accessions")), accession):
+            row = int(np.searchsorted(offsets, at, side="right")) - 1
+            start, residues = starts[at].as_py(), lengths[at].as_py() - special
+            yield Whereabouts(
+                place=f"{file.path} row {row} slot {at - int(offsets[row])}",
+                story=f"residues {start + 1:,} to {start + residues:,}",
+            )
+
+
+_FINDERS = {"corpus": _in_corpus, "plan": _in_plan, "shards": _in_shards}

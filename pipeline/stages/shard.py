@@ -1,0 +1,252 @@
+"""The shard stage: plan and corpus to Parquet rows of tokens.
+
+One task for each shard. A part of the plan makes one shard, or several when it has more rows than ``rows_per_shard``;
+shards never cross parts, so that a task reads one part of the corpus and one of the plan. Rows are laid out a few
+row groups at a time; memory is the residues of one part plus a few dozen megabytes.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from pipeline.config import ShardConfig
+from pipeline.core.layout import RowBlock, lay_out
+from pipeline.core.tokenizer import Tokenizer
+from pipeline.engines.stage import Round, Rounds, Task, TaskResult, artefact_input, files_of, total
+from pipeline.formats.card import dataset_card
+from pipeline.formats.content import ContentHasher
+from pipeline.formats.corpus import CorpusPart, read_columns, read_part
+from pipeline.formats.huggingface import fast_tokenizer_document
+from pipeline.formats.manifest import File, Kind, Manifest, Run, find_input, make_manifest, read_manifest
+from pipeline.formats.shards import ShardMetadata, ShardWriter, shard_name, shard_schema, token_array
+from pipeline.formats.storage import atomic_path, file_digest, write_json, write_text
+
+TOKENIZER_NAME = "tokenizer.json"
+CARD_NAME = "README.md"
+_TOKENS_AT_ONCE = 4 << 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Shard:
+    """Where one shard comes from."""
+
+    name: str
+    split: str
+    corpus_part: str
+    plan_part: str
+    first_row: int
+    num_rows: int
+
+
+class Shard:
+    """Stage: ``plan/`` and ``corpus/`` to ``shards/``."""
+
+    kind: Kind = "shards"
+
+    def __init__(self, plan: Path, config: ShardConfig, *, corpus: Path | None = None) -> None:
+        self.plan = plan
+        self.config = config
+        self.plan_manifest = read_manifest(plan, kind="plan")
+        self.corpus, self.corpus_manifest = find_input(plan, self.plan_manifest, "corpus", override=corpus)
+        self.tokenizer = Tokenizer.from_document(self.plan_manifest.configuration["tokenizer"])
+
+    def describe(self, folder: Path) -> Run:
+        """Layout, and the plan and corpus."""
+        inputs = (
+            artefact_input(self.plan, self.plan_manifest, folder),
+            artefact_input(self.corpus, self.corpus_manifest, folder),
+        )
+        return Run(kind=self.kind, configuration=self.config.model_dump(mode="json"), inputs=inputs)
+
+    def rounds(self, folder: Path) -> Rounds:
+        """Write every shard, then the tokenizer and the card."""
+        results = yield Round(label="write", tasks=[self._task(shard) for shard in self._shards()])
+        manifest = make_manifest(
+            self.kind,
+            configuration=self._configuration(),
+            inputs=self.describe(folder).inputs,
+            files=files_of(results),
+            counts=self.plan_manifest.counts | total(results, "counts"),
+            reasons=self.plan_manifest.reasons,
+            provenance=self.plan_manifest.provenance,
+        )
+        companions = self._companions(folder, manifest)
+        return manifest.model_copy(update={"files": (*manifest.files, *companions)})
+
+    def _configuration(self) -> dict[str, Any]:
+        layout = {"layout": self.config.layout.value, "rows_per_group": self.config.group_rows(self._length)}
+        return self.plan_manifest.configuration | layout
+
+    @property
+    def _length(self) -> int:
+        return int(self.plan_manifest.configuration["length"])
+
+    def _shards(self) -> list[_Shard]:
+        shards: list[_Shard] = []
+        for split in dict.fromkeys(file.split for file in self.plan_manifest.files):
+            assert split is not None, "every file of a plan has a split"
+            spans = list(self._spans(split))
+            for index, (plan_part, part, first_row, num_rows) in enumerate(spans):
+                shard = _Shard(
+                    name=shard_name(split, index, len(spans)),
+                    split=split,
+                    corpus_part=part,
+                    plan_part=plan_part,
+                    first_row=first_row,
+                    num_rows=num_rows,
+                )
+                shards.append(shard)
+        return shards
+
+    def _spans(self, split: str) -> Iterator[tuple[str, str, int, int]]:
+        """(plan file, corpus file, first row, rows) of each shard."""
+        parts = [file.path for file in self.corpus_manifest.files]
+        for plan_file, part in zip(self.plan_manifest.files_of(split), parts, strict=True):
+            for first_row in range(0, plan_file.rows, self.config.rows_per_shard):
+                num_rows = min(self.config.rows_per_shard, plan_file.rows - first_row)
+                yield str(self.plan / plan_file.path), str(self.corpus / part), first_row, num_rows
+
+    def _task(self, shard: _Shard) -> Task:
+        metadata = ShardMetadata(
+            fingerprint=self.plan_manifest.fingerprint,
+            dtype=str(self.tokenizer.dtype),
+            length=self._length,
+            alignment=self.plan_manifest.configuration["alignment"],
+            pad_id=self.tokenizer.pad_id,
+            num_prefix=len(self.tokenizer.prefix),
+            num_suffix=len(self.tokenizer.suffix),
+            layout=self.config.layout.value,
+        )
+        arguments: dict[str, Any] = {"shard": shard, "metadata": metadata, "tokenizer": self.tokenizer.document()}
+        arguments["rows_per_group"] = self.config.group_rows(self._length)
+        return Task(name=Path(shard.name).stem, function=write_shard, arguments=arguments)
+
+    def _companions(self, folder: Path, manifest: Manifest) -> tuple[File, File]:
+        """Write tokenizer.json and the dataset card."""
+        tokenizer = self.tokenizer
+        document = fast_tokenizer_document(
+            tokens=tokenizer.tokens,
+            prefix=tokenizer.prefix,
+            suffix=tokenizer.suffix,
+            pad_id=tokenizer.pad_id,
+            mask_id=tokenizer.mask_id,
+            unknown_id=tokenizer.unknown_id,
+            separator_id=tokenizer.separator_id,
+            normalisation=tokenizer.normalisation,
+            byte_level=tokenizer.byte_level,
+        )
+        write_json(folder / TOKENIZER_NAME, document)
+        write_text(folder / CARD_NAME, dataset_card(manifest))
+        return _companion(folder, TOKENIZER_NAME), _companion(folder, CARD_NAME)
+
+
+def _companion(folder: Path, name: str) -> File:
+    num_bytes, digest = file_digest(folder / name)
+    return File(path=name, rows=0, bytes=num_bytes, xxh3_64=digest, content=digest)
+
+
+def write_shard(
+    folder: Path, *, shard: _Shard, metadata: ShardMetadata, tokenizer: dict[str, Any], rows_per_group: int
+) -> TaskResult:
+    """Lay out and write the rows of one shard.
+
+    Args:
+        folder: The shards artefact.
+        shard: Which rows.
+        metadata: What goes into the Parquet metadata.
+        tokenizer: Document of the tokenizer.
+        rows_per_group: Rows in a row group.
+    """
+    part = read_part(Path(shard.corpus_part))
+    segments = _Segments(read_columns(Path(shard.plan_part)), shard.first_row, shard.num_rows)
+    hasher = ContentHasher()
+    counts = {"shard_rows": 0, "shard_tokens": 0, "shard_segments": 0}
+    with atomic_path(folder / shard.name) as temporary:
+        with ShardWriter(temporary, metadata, rows_per_group=rows_per_group) as writer:
+            for rows in _tables(part, segments, Tokenizer.from_document(tokenizer), metadata):
+                # Nullability is part of the content digest, so it is taken of the table as it is stored.
+                table = rows.cast(shard_schema(metadata))
+                writer.write(table)
+                hasher.update(table)
+                counts["shard_rows"] += table.num_rows
+                counts["shard_tokens"] += pa.compute.sum(table.column("num_tokens")).as_py()
+                counts["shard_segments"] += pa.compute.sum(table.column("num_sequences")).as_py()
+        num_bytes, digest = file_digest(temporary)
+    file = File(
+        path=shard.name,
+        split=shard.split,
+        rows=shard.num_rows,
+        bytes=num_bytes,
+        xxh3_64=digest,
+        content=hasher.hexdigest(),
+    )
+    return TaskResult(files=(file,), counts=counts)
+
+
+class _Segments:
+    """The plan of a range of rows, as arrays, and where each row's segments start."""
+
+    def __init__(self, table: pa.Table, first_row: int, num_rows: int) -> None:
+        rows = table.column("row").to_numpy()
+        start, end = np.searchsorted(rows, [first_row, first_row + num_rows])
+        self.row = rows[start:end].astype(np.int64) - first_row
+        self.record = table.column("record").to_numpy()[start:end]
+        self.start = table.column("start").to_numpy()[start:end]
+        self.length = table.column("length").to_numpy()[start:end]
+        self.row_offsets = np.searchsorted(self.row, np.arange(num_rows + 1))
+        self.num_rows = num_rows
+
+
+def _tables(part: CorpusPart, segments: _Segments, tokenizer: Tokenizer, metadata: ShardMetadata) -> Iterator[pa.Table]:
+    rows_at_once = max(1, _TOKENS_AT_ONCE // metadata.length)
+    for first_row in range(0, segments.num_rows, rows_at_once):
+        end_row = min(first_row + rows_at_once, segments.num_rows)
+        chosen = slice(int(segments.row_offsets[first_row]), int(segments.row_offsets[end_row]))
+        block = lay_out(
+            part.residues,
+            part.offsets,
+            row=segments.row[chosen] - first_row,
+            record=segments.record[chosen],
+            start=segments.start[chosen],
+            length=segments.length[chosen],
+            num_rows=end_row - first_row,
+            row_length=metadata.length,
+            table=tokenizer.table,
+            prefix=tokenizer.prefix,
+            suffix=tokenizer.suffix,
+            pad_id=tokenizer.pad_id,
+            alignment=metadata.alignment,
+        )
+        yield _table(block, part, segments.record[chosen], segments.start[chosen], metadata.layout)
+
+
+def _table(
+    block: RowBlock,
+    part: CorpusPart,
+    record: npt.NDArray[np.uint32],
+    start: npt.NDArray[np.uint32],
+    layout: str,
+) -> pa.Table:
+    offsets = pa.array(block.row_offsets.astype(np.int32))
+
+    def per_row(values: pa.Array) -> pa.Array:
+        return pa.ListArray.from_arrays(offsets, values)
+
+    accessions = part.accession.take(pa.array(record)).combine_chunks()
+    return pa.table(
+        {
+            "input_ids": token_array(block.input_ids, layout),
+            "sequence_id": token_array(block.sequence_id, layout),
+            "lengths": per_row(pa.array(block.lengths)),
+            "accessions": per_row(accessions),
+            "record_keys": per_row(pa.array(part.record_key[record])),
+            "starts": per_row(pa.array(start)),
+            "num_tokens": pa.array(block.num_tokens),
+            "num_sequences": pa.array(block.num_sequences),
+        }
+    )

@@ -1,0 +1,136 @@
+"""Verify any artefact from its files alone.
+
+The parts of an artefact are checked side by side on the executor; what they found is gathered here together with the
+sums that only the whole can be asked about.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from pipeline.engines.execution import Executor
+from pipeline.engines.stage import TaskResult, Watcher
+from pipeline.formats.manifest import File, Manifest, find_input, read_manifest
+from pipeline.stages.verify.checks import Checked, Finding, check_file, check_folder, merged
+from pipeline.stages.verify.corpus import verify_corpus_part
+from pipeline.stages.verify.plan import verify_plan_part
+from pipeline.stages.verify.shards import part_of_shard, verify_shards_of_part
+
+Call = Callable[[], Checked]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """What verification found."""
+
+    kind: str
+    folder: str
+    counts: dict[str, int]
+    findings: tuple[Finding, ...]
+
+    @property
+    def is_sound(self) -> bool:
+        """Whether no law was broken."""
+        return not self.findings
+
+
+def verify(folder: Path, *, executor: Executor, watcher: Watcher, corpus: Path | None = None) -> Report:
+    """Check digests, schema and laws of a corpus, a plan or shards.
+
+    Args:
+        folder: The artefact.
+        executor: Who checks the parts.
+        watcher: Who is told how far it is.
+        corpus: The corpus of a plan or of shards; None takes the relative path in the manifest.
+
+    Raises:
+        ArtefactError: The folder is no finished artefact, or the corpus it was made from is not to be found.
+    """
+    manifest = read_manifest(folder)
+    calls = _CALLS[manifest.kind](folder, manifest, corpus)
+    watcher.round_started(manifest.kind, "verify", len(calls), 0)
+    results: list[Checked] = []
+    for _, result in executor.map(calls):
+        results.append(result)
+        watcher.task_finished(manifest.kind, TaskResult())
+    checked = merged(results)
+    findings = [*check_folder(folder, manifest), *checked.findings]
+    if not findings:
+        findings = _sums(manifest, checked.counts)
+    ordered = tuple(sorted(findings, key=lambda finding: (finding.path, finding.message)))
+    return Report(kind=manifest.kind, folder=str(folder), counts=checked.counts, findings=ordered)
+
+
+def _corpus_calls(folder: Path, manifest: Manifest, _: Path | None) -> list[Call]:
+    num_parts = len(manifest.files)
+    return [partial(verify_corpus_part, folder, file, index, num_parts) for index, file in enumerate(manifest.files)]
+
+
+def _plan_calls(folder: Path, manifest: Manifest, corpus: Path | None) -> list[Call]:
+    parts = _corpus_parts(folder, manifest, corpus)
+    return [
+        partial(verify_plan_part, folder, file, part, manifest.configuration)
+        for file, part in zip(manifest.files, parts, strict=True)
+    ]
+
+
+def _shards_calls(folder: Path, manifest: Manifest, corpus: Path | None) -> list[Call]:
+    parts = _corpus_parts(folder, manifest, corpus)
+    plan_fingerprint = next(source.fingerprint for source in manifest.inputs if source.kind == "plan")
+    of_part: dict[int, list[File]] = defaultdict(list)
+    others: list[File] = []
+    for file in manifest.files:
+        part = part_of_shard(folder / file.path, len(parts)) if file.split else None
+        if part is None:
+            others.append(file)
+        else:
+            of_part[part].append(file)
+    calls: list[Call] = [
+        partial(
+            verify_shards_of_part,
+            folder,
+            of_part[index],
+            part,
+            manifest.configuration,
+            plan_fingerprint=plan_fingerprint,
+            all_readable=not any(file.split for file in others),
+        )
+        for index, part in enumerate(parts)
+    ]
+    return [*calls, partial(_verify_others, folder, others)]
+
+
+def _verify_others(folder: Path, files: Sequence[File]) -> Checked:
+    findings = [finding for file in files for finding in check_file(folder, file)]
+    unread = [file for file in files if file.split and not any(finding.path == file.path for finding in findings)]
+    findings += [Finding(path=file.path, message="cannot be read as a shard") for file in unread]
+    return Checked(counts={"files": len(files)}, findings=tuple(findings))
+
+
+def _corpus_parts(folder: Path, manifest: Manifest, corpus: Path | None) -> list[Path]:
+    place, found = find_input(folder, manifest, "corpus", override=corpus)
+    return [place / file.path for file in found.files]
+
+
+def _sums(manifest: Manifest, counts: dict[str, int]) -> list[Finding]:
+    """What the parts add up to, against the counts of the manifest."""
+    stated = dict(manifest.counts)
+    compared: dict[str, int] = {
+        key: stated[key] for key in ("records", "rows", "segments", "tokens") if key in stated and key in counts
+    }
+    if manifest.kind == "corpus":
+        compared["num_merged"] = stated["records_read"] - sum(manifest.reasons.values())
+    return [
+        Finding(path="manifest.json", message=f"{key}: expected {number:,} from the manifest, found {counts[key]:,}")
+        for key, number in compared.items()
+        if counts.get(key, 0) != number
+    ]
+
+
+_CALLS: dict[str, Callable[[Path, Manifest, Path | None], list[Call]]] = {
+    "corpus": _corpus_calls,
+    "plan": _plan_calls,
+    "shards": _shards_calls,
+}

@@ -1,0 +1,97 @@
+"""What a person is shown: summaries, a packed row, and what became of a protein."""
+
+import numpy as np
+import pytest
+
+from pipeline.errors import ArtefactError, ConfigurationError
+from pipeline.formats.shards import ShardFile
+from pipeline.stages.inspection import find_accession, packed_row, summarise
+
+
+@pytest.mark.parametrize("kind", ["corpus", "plan", "shards"])
+def test_a_summary_tells_what_the_manifest_says(small, kind):
+    manifest, facts = summarise(small.folder / kind)
+    told = dict(facts)
+    assert told["fingerprint"] == manifest.fingerprint == getattr(small, kind).fingerprint
+    assert told["records"] == f"{manifest.counts['records']:,}"
+    assert "source" in told
+    assert ("efficiency" in told) == (kind != "corpus")
+
+
+def test_a_row_is_shown_token_by_token(small):
+    for number in (0, 5, small.shards.counts["rows"] - 1):
+        row = packed_row(small.folder / "shards", number)
+        assert len(row.symbols) == len(row.sequence_id) == 64
+        for slot, segment in enumerate(row.segments):
+            span = slice(segment.first_token, segment.first_token + segment.num_tokens)
+            assert set(row.sequence_id[span]) == {slot}
+            text = small.records[int(segment.accession[1:])]
+            assert row.symbols[span] == f"[{text.replace('J', '#')}]"
+            assert segment.num_residues == len(text)
+        end = row.segments[-1].first_token + row.segments[-1].num_tokens
+        assert set(row.symbols[end:]) <= {"·"}
+        assert set(row.sequence_id[end:]) <= {-1}
+
+
+def test_rows_are_numbered_through_the_shards(small):
+    files = [small.folder / "shards" / file.path for file in small.shards.files if file.split]
+    lengths = np.concatenate([
+        np.diff(ShardFile(path).read_row_group(group).row_offsets)
+        for path in files for group in range(len(ShardFile(path).rows_of_groups))
+    ])  # fmt: skip
+    found = [len(packed_row(small.folder / "shards", row).segments) for row in range(len(lengths))]
+    assert found == lengths.tolist()
+
+
+def test_segments_are_placed_by_the_alignment(build, tmp_path):
+    made = build(tmp_path / "aligned", pack={"alignment": 16})
+    row = packed_row(made.folder / "shards", 0)
+    assert all(segment.first_token % 16 == 0 for segment in row.segments)
+    assert all(row.symbols[segment.first_token] == "[" for segment in row.segments)
+
+
+@pytest.mark.parametrize(
+    ("row", "split", "told"), [(10**6, None, "expected a row from 0 to"), (0, "valid", "split of train")]
+)
+def test_a_row_that_is_not_there_is_told(small, row, split, told):
+    with pytest.raises(ConfigurationError, match=told):
+        packed_row(small.folder / "shards", row, split=split)
+
+
+def test_only_shards_have_rows(small):
+    with pytest.raises(ArtefactError, match="kind shards"):
+        packed_row(small.folder / "plan", 0)
+
+
+def test_a_protein_is_followed_through_every_artefact(small):
+    for name in ("P00000", "P00077"):
+        text = small.records[int(name[1:])]
+        (kept,) = find_accession(small.folder / "corpus", name)
+        assert f"kept: swissprot, {len(text)} residues" in kept.story
+        (planned,) = find_accession(small.folder / "plan", name)
+        (packed,) = find_accession(small.folder / "shards", name)
+        assert planned.story == packed.story == f"residues 1 to {len(text)}"
+        assert planned.place.split(" ")[1:] == packed.place.split(" ")[1:]
+    assert find_accession(small.folder / "corpus", "nobody") == []
+    assert find_accession(small.folder / "shards", "nobody") == []
+
+
+def test_a_duplicate_is_said_to_be_merged_and_its_survivor_to_have_it(build, tmp_path):
+    made = build(tmp_path / "twins", records=["MKV", "MKV", "MKVL"])
+    (merged,) = find_accession(made.folder / "corpus", "P00001")
+    assert merged.story == "merged into P00000: equal residues"
+    (kept,) = find_accession(made.folder / "corpus", "P00000")
+    assert kept.story.endswith("1 equal records merged into it")
+
+
+def test_what_was_left_out_of_the_plan_is_said_so(build, tmp_path):
+    made = build(tmp_path / "long", records=["M" * 40, "MK"], pack={"length": 32, "overlong": "drop"})
+    (left_out,) = find_accession(made.folder / "plan", "P00000")
+    assert "left out" in left_out.story
+    assert find_accession(made.folder / "shards", "P00000") == []
+
+
+def test_windows_are_all_found(build, tmp_path):
+    made = build(tmp_path / "windows", records=["MKVLA" * 14], pack={"length": 32, "overlong": "windows"})
+    stories = sorted(place.story for place in find_accession(made.folder / "shards", "P00000"))
+    assert stories == ["residues 1 to 24", "residues 25 to 47", "residues 48 to 70"]

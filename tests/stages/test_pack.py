@@ -1,0 +1,162 @@
+"""Corpus to plan: every record has its place, over-length policies, the same bytes whoever does it."""
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from pipeline.config import PackConfig
+from pipeline.engines.execution import ProcessExecutor, SerialExecutor
+from pipeline.engines.runner import run_stage
+from pipeline.errors import ArtefactError, ConfigurationError
+from pipeline.formats.plan import PLAN_SCHEMA
+from pipeline.formats.storage import file_digest
+from pipeline.stages.pack import Pack
+
+LENGTH, SPECIAL = 64, 2
+
+
+def pack(corpus, out, executor=None, **options):
+    stage = Pack(corpus, PackConfig(**({"length": LENGTH} | options)))
+    return run_stage(stage, out, executor=executor or SerialExecutor()).manifest
+
+
+def plan_of(folder):
+    return {path.name: pq.read_table(path) for path in sorted((folder / "train").iterdir())}
+
+
+def test_a_plan_gives_every_record_one_place(small):
+    for name, table in plan_of(small.folder / "plan").items():
+        assert table.schema.equals(PLAN_SCHEMA)
+        lengths = pq.read_table(small.folder / "corpus" / name).column("length").to_numpy()
+        assert sorted(table.column("record").to_pylist()) == list(range(len(lengths)))
+        assert (table.column("length").to_numpy() == lengths[table.column("record").to_numpy()]).all()
+        keys = list(zip(table.column("row").to_pylist(), table.column("slot").to_pylist(), strict=True))
+        assert keys == sorted(set(keys))
+        used = np.bincount(table.column("row").to_numpy(), weights=table.column("length").to_numpy() + SPECIAL)
+        assert used.max() <= LENGTH
+    counts = small.plan.counts
+    assert counts["records"] == counts["segments"] == small.corpus.counts["records"]
+    assert counts["tokens"] == counts["residues"] + SPECIAL * counts["segments"]
+    assert counts["rows_lower_bound"] <= counts["rows"] <= counts["segments"]
+
+
+def test_a_proteome_is_packed_at_the_lower_bound(quickstart):
+    from pipeline.formats.manifest import read_manifest
+
+    counts = read_manifest(quickstart / "plan").counts
+    assert counts["rows"] <= counts["rows_lower_bound"] + 1
+    assert counts["tokens"] / (counts["rows"] * 1024) > 0.999
+
+
+def test_the_same_bytes_from_processes_and_again(small, tmp_path):
+    with ProcessExecutor(2) as executor:
+        other = pack(small.folder / "corpus", tmp_path / "plan", executor)
+    again = pack(small.folder / "corpus", tmp_path / "again")
+    assert other.files == again.files == small.plan.files
+    assert other.fingerprint == small.plan.fingerprint
+
+
+def test_another_seed_is_another_order_of_as_many_rows(small, tmp_path):
+    other = pack(small.folder / "corpus", tmp_path / "plan", seed=1)
+    assert other.fingerprint != small.plan.fingerprint
+    assert other.counts == small.plan.counts
+    assert all(a.content != b.content for a, b in zip(other.files, small.plan.files, strict=True))
+
+
+def test_parts_of_equal_lengths_are_not_shuffled_alike(build, tmp_path):
+    import itertools
+
+    records = ["".join(letters) for letters in itertools.islice(itertools.product("ACDEFGHIKL", repeat=4), 400)]
+    made = build(tmp_path / "equal", records=records, records_per_part=100)
+    tables = [table for table in plan_of(made.folder / "plan").values() if table.num_rows >= 90]
+    assert len(tables) >= 2
+    heads = {tuple(table.column("record").to_pylist()[:40]) for table in tables}
+    assert len(heads) == len(tables)
+
+
+@pytest.mark.parametrize("overlong", ["crop-start", "crop-random", "windows", "drop"])
+def test_overlong_policies(small, tmp_path, overlong):
+    room = 32 - SPECIAL
+    manifest = pack(small.folder / "corpus", tmp_path / "plan", length=32, overlong=overlong)
+    num_overlong = lost = 0
+    for name, table in plan_of(tmp_path / "plan").items():
+        lengths = pq.read_table(small.folder / "corpus" / name).column("length").to_pylist()
+        pieces = {record: [] for record in range(len(lengths))}
+        for entry in table.to_pylist():
+            pieces[entry["record"]].append((entry["start"], entry["length"]))
+        for record, length in enumerate(lengths):
+            found = sorted(pieces[record])
+            if length <= room:
+                assert found == [(0, length)]
+                continue
+            num_overlong += 1
+            lost += length - sum(size for _, size in found)
+            if overlong == "drop":
+                assert found == []
+            elif overlong == "windows":
+                assert [start for start, _ in found] == list(np.cumsum([0, *(size for _, size in found)])[:-1])
+                assert sum(size for _, size in found) == length
+            else:
+                ((start, size),) = found
+                assert size == room
+                assert 0 <= start <= length - room
+                assert overlong == "crop-random" or start == 0
+    assert num_overlong > 20
+    counts = manifest.counts
+    assert manifest.reasons == {"overlong": num_overlong if overlong == "drop" else 0}
+    assert counts["records_cropped"] == (num_overlong if overlong.startswith("crop") else 0)
+    assert counts["records_windowed"] == (num_overlong if overlong == "windows" else 0)
+    assert counts["residues_lost"] == lost
+
+
+def test_random_crops_depend_on_seed_and_epoch(small, tmp_path):
+    starts = {}
+    for seed, epoch in ((0, 0), (0, 1), (1, 0)):
+        out = tmp_path / f"{seed}{epoch}"
+        pack(small.folder / "corpus", out, length=32, seed=seed, epoch=epoch)
+        starts[seed, epoch] = [
+            tuple(sorted(zip(t.column("record").to_pylist(), t.column("start").to_pylist(), strict=True)))
+            for t in plan_of(out).values()
+        ]
+    assert len({str(value) for value in starts.values()}) == 3
+
+
+def test_the_whole_tokenizer_is_in_the_fingerprint(small, tmp_path):
+    esm3 = pack(small.folder / "corpus", tmp_path / "plan", tokenizer="esm3")
+    assert esm3.configuration["tokenizer"]["tokens"][31] == "|"
+    assert esm3.fingerprint != small.plan.fingerprint
+
+
+def test_alignment_rounds_the_room_of_a_segment_up(small, tmp_path):
+    manifest = pack(small.folder / "corpus", tmp_path / "plan", alignment=16)
+    assert manifest.counts["tokens_aligned"] % 16 == 0
+    assert manifest.counts["tokens_aligned"] > manifest.counts["tokens"]
+
+
+def test_pad_puts_one_record_in_a_row(small, tmp_path):
+    counts = pack(small.folder / "corpus", tmp_path / "plan", algorithm="pad").counts
+    assert counts["rows"] == counts["segments"]
+
+
+def test_nothing_left_to_pack_is_told(build, tmp_path):
+    made = build(tmp_path / "long", records=["M" * 50, "K" * 51])
+    with pytest.raises(ArtefactError, match=r"no record is left to pack: \{'overlong': 2\}") as caught:
+        pack(made.folder / "corpus", tmp_path / "plan", length=16, overlong="drop")
+    assert "--length" in caught.value.hint
+
+
+def test_a_row_must_hold_more_than_special_tokens(small, tmp_path):
+    document = tmp_path / "t.json"
+    import json
+
+    from pipeline.core.tokenizer import load_tokenizer
+
+    wide = load_tokenizer("esm2").document() | {"name": "wide", "prefix": ["<cls>"] * 8}
+    document.write_text(json.dumps(wide))
+    with pytest.raises(ConfigurationError, match="a row of 8 tokens holds no residue"):
+        Pack(small.folder / "corpus", PackConfig(length=8, tokenizer=str(document)))
+
+
+def test_digests_in_the_manifest_are_those_of_the_files(small):
+    for file in small.plan.files:
+        assert file_digest(small.folder / "plan" / file.path) == (file.bytes, file.xxh3_64)

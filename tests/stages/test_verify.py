@@ -1,0 +1,366 @@
+"""Verification finds what is broken and where: changed bytes, and also changes whose digests were made to fit."""
+
+import json
+import random
+import shutil
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from pipeline.engines.execution import ProcessExecutor, SerialExecutor
+from pipeline.engines.stage import SilentWatcher
+from pipeline.errors import ArtefactError
+from pipeline.formats.content import ContentHasher
+from pipeline.formats.manifest import fingerprint_of, read_manifest, write_manifest
+from pipeline.formats.shards import ShardFile, ShardWriter
+from pipeline.formats.storage import file_digest
+from pipeline.stages.verify.stage import verify
+
+
+def check(folder, **options):
+    with SerialExecutor() as executor:
+        return verify(folder, executor=executor, watcher=SilentWatcher(), **options)
+
+
+@pytest.fixture
+def copy(small, tmp_path):
+    """A copy of the small artefacts that may be broken."""
+    for name in ("corpus", "plan", "shards"):
+        shutil.copytree(small.folder / name, tmp_path / name)
+    return tmp_path
+
+
+def first_shard(folder):
+    return sorted((folder / "shards" / "data").iterdir())[0]
+
+
+def reseal(folder, kind, path, *, content):
+    """Make the manifest fit a changed file, as someone who hides a change would."""
+    artefact = folder / kind
+    manifest = read_manifest(artefact)
+    name = path.relative_to(artefact).as_posix()
+    num_bytes, digest = file_digest(path)
+    change = {"bytes": num_bytes, "xxh3_64": digest, "content": content}
+    files = tuple(file.model_copy(update=change) if file.path == name else file for file in manifest.files)
+    manifest = manifest.model_copy(update={"files": files})
+    write_manifest(artefact, manifest.model_copy(update={"fingerprint": fingerprint_of(manifest)}))
+
+
+def rewrite_shard(folder, change):
+    """Rewrite the first shard with changed columns, and reseal it."""
+    path = first_shard(folder)
+    metadata = ShardFile(path).metadata
+    table = pq.read_table(path)
+    columns = change({name: table.column(name).to_pylist() for name in table.schema.names})
+    changed = pa.table({name: pa.array(columns[name], table.schema.field(name).type) for name in table.schema.names})
+    changed = changed.cast(table.schema)
+    hasher = ContentHasher()
+    hasher.update(changed)
+    with ShardWriter(path, metadata, rows_per_group=4) as writer:
+        writer.write(changed)
+    reseal(folder, "shards", path, content=hasher.hexdigest())
+
+
+@pytest.mark.parametrize("kind", ["corpus", "plan", "shards"])
+def test_what_is_sound_is_found_sound(small, kind):
+    report = check(small.folder / kind)
+    assert report.findings == ()
+    assert report.counts["records"] == small.corpus.counts["records"]
+    if kind == "shards":
+        assert report.counts["residues"] == small.corpus.counts["residues"]
+
+
+@pytest.mark.parametrize(
+    ("pack", "shard"),
+    [
+        ({"overlong": "windows", "length": 32}, {}),
+        ({"overlong": "drop", "length": 32}, {"layout": "binary"}),
+        ({"overlong": "crop-start", "length": 32, "alignment": 16}, {}),
+        ({"overlong": "crop-random", "length": 32, "seed": 7}, {"rows_per_shard": 8}),
+        ({"tokenizer": "evo2"}, {"layout": "binary"}),
+        ({"tokenizer": "progen3", "algorithm": "pad"}, {}),
+        ({"tokenizer": "msa-transformer", "alignment": 8}, {}),
+    ],
+)
+def test_every_policy_and_layout_is_found_sound(build, tmp_path, pack, shard):
+    made = build(tmp_path / "x", pack=pack, shard=shard)
+    for kind in ("corpus", "plan", "shards"):
+        assert check(made.folder / kind).findings == ()
+
+
+def test_processes_find_the_same(copy):
+    path = first_shard(copy)
+    path.write_bytes(path.read_bytes()[:-1])
+    with ProcessExecutor(2) as executor:
+        report = verify(copy / "shards", executor=executor, watcher=SilentWatcher())
+    assert report == check(copy / "shards")
+    assert not report.is_sound
+
+
+@pytest.mark.parametrize("kind", ["corpus", "plan", "shards"])
+def test_a_flipped_bit_anywhere_in_any_file_is_found(copy, kind):
+    rng = random.Random(0)
+    files = [path for path in sorted((copy / kind).rglob("*")) if path.is_file() and path.name != "run.json"]
+    for path in files:
+        original = path.read_bytes()
+        positions = {0, len(original) - 1, *(rng.randrange(len(original)) for _ in range(6))}
+        for position in positions:
+            broken = bytearray(original)
+            broken[position] ^= 1 << rng.randrange(8)
+            path.write_bytes(broken)
+            try:
+                report = check(copy / kind)
+            except ArtefactError:
+                is_manifest = path.name == "manifest.json"
+                assert is_manifest
+            else:
+                # White space or a count's name in the manifest may change without changing what it says about files.
+                is_harmless = path.name == "manifest.json" and harmless(original, bytes(broken))
+                assert is_harmless or not report.is_sound, f"{path.name} byte {position}"
+                named = {finding.path.split(",")[0] for finding in report.findings}
+                assert is_harmless or path.name == "manifest.json" or path.relative_to(copy / kind).as_posix() in named
+        path.write_bytes(original)
+
+
+def harmless(original, broken):
+    """Whether a changed manifest still says the same of configuration, files, fingerprint and reasons."""
+    before, after = json.loads(original), json.loads(broken)
+    told = ("kind", "fingerprint", "files", "format_version", "configuration")
+    return all(before[key] == after[key] for key in told)
+
+
+@pytest.mark.parametrize("kind", ["corpus", "plan", "shards"])
+def test_a_truncated_a_missing_and_an_extra_file_are_found(copy, kind):
+    path = sorted((copy / kind).rglob("*.parquet"))[1]
+    name = path.relative_to(copy / kind).as_posix()
+    original = path.read_bytes()
+    path.write_bytes(original[: len(original) // 2])
+    assert [finding.path for finding in check(copy / kind).findings] == [name]
+    path.unlink()
+    (finding,) = check(copy / kind).findings
+    assert (finding.path, finding.message) == (name, "missing: the manifest lists it")
+    path.write_bytes(original)
+    shutil.copy(path, path.with_name(f"extra-{path.name}"))
+    (finding,) = check(copy / kind).findings
+    assert "does not belong here" in finding.message
+
+
+def test_two_shards_swapped_are_found(copy):
+    one, two = sorted((copy / "shards" / "data").iterdir())[:2]
+    first, second = one.read_bytes(), two.read_bytes()
+    one.write_bytes(second)
+    two.write_bytes(first)
+    assert {finding.path for finding in check(copy / "shards").findings} == {f"data/{one.name}", f"data/{two.name}"}
+
+
+def replace_row(columns, row, source):
+    for values in columns.values():
+        values[row] = values[source]
+    return columns
+
+
+def test_a_doubled_row_is_found_though_digests_fit(copy):
+    rewrite_shard(copy, lambda columns: replace_row(columns, 0, 1))
+    messages = [finding.message for finding in check(copy / "shards").findings]
+    assert any("expected 1 segments of it, found" in message for message in messages)
+
+
+def test_a_lost_row_is_found_though_digests_fit(copy):
+    rewrite_shard(copy, lambda columns: {name: values[:-1] for name, values in columns.items()})
+    messages = [finding.message for finding in check(copy / "shards").findings]
+    assert any("rows, found" in message for message in messages)
+
+
+def change_token(columns):
+    columns["input_ids"][2] = list(columns["input_ids"][2])
+    columns["input_ids"][2][1] = 4 if columns["input_ids"][2][1] != 4 else 5
+    return columns
+
+
+def test_one_changed_residue_is_found_with_its_place_though_digests_fit(copy):
+    rewrite_shard(copy, change_token)
+    (finding,) = check(copy / "shards").findings
+    assert finding.path == f"data/{first_shard(copy).name}, row group 0"
+    assert finding.message.startswith("row 2, token 1: expected input_ids")
+
+
+def cut_last_residue(columns):
+    """What the published crops did: the last residue of a protein is never seen."""
+    length = columns["lengths"][0][-1]
+    tokens, ids = list(columns["input_ids"][0]), list(columns["sequence_id"][0])
+    end = sum(columns["lengths"][0])
+    tokens[end - 2 : end] = [2, 1]
+    ids[end - 1] = -1
+    columns["input_ids"][0], columns["sequence_id"][0] = tokens, ids
+    columns["lengths"][0] = [*columns["lengths"][0][:-1], length - 1]
+    columns["num_tokens"][0] -= 1
+    return columns
+
+
+def test_a_lost_last_residue_is_found_though_digests_fit(copy):
+    rewrite_shard(copy, cut_last_residue)
+    messages = [finding.message for finding in check(copy / "shards").findings]
+    assert any("which crop-random does not declare" in message for message in messages)
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "told"),
+    [
+        ("sequence_id", lambda old: [1, *old[1:]], "expected sequence_id 0, found 1"),
+        ("accessions", lambda old: ["nobody", *old[1:]], "found nobody"),
+        ("record_keys", lambda old: [12345, *old[1:]], "no record with key 12345"),
+        ("starts", lambda old: [1, *old[1:]], "residues from 1 of"),
+        ("num_tokens", lambda old: old + 1, "num_tokens is not the sum of lengths"),
+        ("num_sequences", lambda old: old + 1, "num_sequences is not the number of lengths"),
+        ("lengths", lambda old: [64, *old[1:]], "row 0"),
+    ],
+)
+def test_each_column_is_checked_though_digests_fit(copy, column, value, told):
+    def change(columns):
+        columns[column][0] = value(columns[column][0])
+        return columns
+
+    rewrite_shard(copy, change)
+    messages = " | ".join(finding.message for finding in check(copy / "shards").findings)
+    assert told in messages or (column == "lengths" and messages), messages
+
+
+def test_a_row_from_another_run_is_found(build, copy, tmp_path):
+    other = build(tmp_path / "other", records=[text[::-1] + "M" for text in ["ACDEF", "GHIKL", "MNPQR"] * 20])
+    row = pq.read_table(first_shard(other.folder)).to_pylist()[0]
+
+    def change(columns):
+        for name in columns:
+            columns[name][0] = row[name]
+        return columns
+
+    rewrite_shard(copy, change)
+    assert not check(copy / "shards").is_sound
+
+
+@pytest.mark.parametrize("key", ["tokens", "prefix", "pad"])
+def test_a_changed_tokenizer_is_found(copy, key):
+    manifest = read_manifest(copy / "shards")
+    document = json.loads(json.dumps(manifest.configuration["tokenizer"]))
+    if key == "tokens":
+        document["tokens"][4], document["tokens"][5] = document["tokens"][5], document["tokens"][4]
+    else:
+        document[key] = ["<eos>"] if key == "prefix" else "<unk>"
+    changed = manifest.model_copy(update={"configuration": manifest.configuration | {"tokenizer": document}})
+    write_manifest(copy / "shards", changed.model_copy(update={"fingerprint": fingerprint_of(changed)}))
+    assert not check(copy / "shards").is_sound
+    write_manifest(copy / "shards", changed)
+    assert any("fingerprint" in finding.message for finding in check(copy / "shards").findings)
+
+
+def test_another_corpus_is_refused(build, copy, tmp_path):
+    other = build(tmp_path / "other", records=["MKV", "MK"])
+    with pytest.raises(ArtefactError, match="expected the corpus with fingerprint"):
+        check(copy / "shards", corpus=other.folder / "corpus")
+
+
+def rewrite_corpus(folder, change):
+    path = folder / "corpus" / "part-00001.parquet"
+    table = pq.read_table(path)
+    changed = pa.Table.from_pylist(change(table.to_pylist()), table.schema)
+    pq.write_table(changed, path)
+    hasher = ContentHasher()
+    hasher.update(changed)
+    reseal(folder, "corpus", path, content=hasher.hexdigest())
+
+
+def with_change(rows, at, **change):
+    rows[at] |= change
+    return rows
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (lambda rows: rows[:-1], "rows, found"),
+        (lambda rows: [*rows[:-1], rows[0]], "not sorted"),
+        (lambda rows: with_change(rows, 0, sequence="MKMKMK"), "record_key is not xxh3_64 of its sequence"),
+        (lambda rows: with_change(rows, 0, length=1000), "length is not that of its sequence"),
+        (lambda rows: with_change(rows, 0, num_merged=2), "num_merged: expected"),
+        (lambda rows: with_change(rows, 0, sequence="M-K"), "a character that is no residue"),
+    ],
+)
+def test_the_laws_of_a_corpus_are_checked_though_digests_fit(copy, change, told):
+    rewrite_corpus(copy, change)
+    messages = " | ".join(finding.message for finding in check(copy / "corpus").findings)
+    assert told in messages
+
+
+def test_a_record_of_another_part_is_found(copy):
+    foreign = pq.read_table(copy / "corpus" / "part-00000.parquet").to_pylist()[0]
+    rewrite_corpus(copy, lambda rows: [foreign, *rows[1:]])
+    assert any("outside the range of part 1" in finding.message for finding in check(copy / "corpus").findings)
+
+
+def rewrite_plan(folder, change):
+    path = folder / "plan" / "train" / "part-00000.parquet"
+    table = pq.read_table(path)
+    columns = {name: table.column(name).to_numpy().copy() for name in table.schema.names}
+    changed = pa.table(change(columns), table.schema)
+    pq.write_table(changed, path)
+    hasher = ContentHasher()
+    hasher.update(changed)
+    reseal(folder, "plan", path, content=hasher.hexdigest())
+
+
+def changed_at(columns, name, at, value):
+    columns[name][at] = value
+    return columns
+
+
+def twice(columns):
+    for name in ("record", "start", "length"):
+        columns[name][0] = columns[name][1]
+    return columns
+
+
+def in_one_row(columns):
+    slots = np.arange(len(columns["slot"]), dtype=np.uint16)
+    return columns | {"row": np.zeros_like(columns["row"]), "slot": slots}
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (twice, "expected 1 segments of it, found"),
+        (lambda c: changed_at(c, "record", 0, 9999), "the corpus part has"),
+        (lambda c: changed_at(c, "length", 0, c["length"][0] - 1), "does not declare"),
+        (lambda c: changed_at(c, "start", 0, 1), "ends at residue"),
+        (lambda c: changed_at(c, "slot", 0, 1), "entry 0: expected row 0, slot 0"),
+        (lambda c: changed_at(c, "slot", 2, 77), "rows and slots are not dense and sorted"),
+        (in_one_row, "tokens in a row"),
+        (lambda c: {name: values[:-1] for name, values in c.items()}, "expected 1 segments of it, found 0"),
+    ],
+)  # fmt: skip
+def test_the_laws_of_a_plan_are_checked_though_digests_fit(copy, change, told):
+    rewrite_plan(copy, change)
+    messages = " | ".join(finding.message for finding in check(copy / "plan").findings)
+    assert told in messages, messages
+
+
+def test_counts_of_the_manifest_are_checked(copy):
+    manifest = read_manifest(copy / "shards")
+    write_manifest(copy / "shards", manifest.model_copy(update={"counts": manifest.counts | {"rows": 1}}))
+    (finding,) = check(copy / "shards").findings
+    assert "rows: expected 1 from the manifest" in finding.message
+
+
+def test_collisions_of_the_hash_are_settled_by_accession(tmp_path, monkeypatch, build):
+    """With a hash of two bits, nearly every record shares its key with others."""
+    from pipeline.formats import corpus as corpus_format
+    from pipeline.stages.ingest import read as read_module
+    from pipeline.stages.verify import corpus as verify_module
+
+    real = corpus_format.record_keys
+    for module in (read_module, verify_module):
+        monkeypatch.setattr(module, "record_keys", lambda sequences: real(sequences) & np.uint64(3 << 62))
+    made = build(tmp_path / "weak")
+    for kind in ("corpus", "plan", "shards"):
+        assert check(made.folder / kind).findings == ()
