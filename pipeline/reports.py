@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -104,9 +105,9 @@ def show_row(row: "PackedRow", console: Console) -> None:
 
 def _tokens(row: "PackedRow", line: range) -> Text:
     text = Text()
-    for at in line:
-        segment = row.sequence_id[at]
-        text.append(row.symbols[at], style="dim" if segment < 0 else _colour(segment))
+    for segment, tokens in groupby(line, key=lambda at: row.sequence_id[at]):
+        style = "dim" if segment < 0 else _colour(segment)
+        text.append("".join(row.symbols[at] for at in tokens), style=style)
     return text
 
 

@@ -1,6 +1,7 @@
 """The command line as people use it: exit codes, stdout for data, stderr for people, one sentence for a mistake."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -149,6 +150,18 @@ def test_a_broken_artefact_is_exit_1_with_the_place(command, quickstart, tmp_pat
     code, out, _ = command("verify", copy, "--corpus", quickstart / "corpus", "--json")
     assert code == 1
     assert json.loads(out)["is_sound"] is False
+
+
+def test_a_row_is_coloured_by_segment(quickstart):
+    """Six colours in turns: neighbouring segments differ, and a label has the colour of its segment."""
+    environment = {**os.environ, "FORCE_COLOR": "1", "TERM": "xterm"}
+    environment.pop("NO_COLOR")
+    command = [sys.executable, "-m", "pipeline", "inspect", str(quickstart / "shards"), "--row", "3"]
+    shown = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
+    assert "\x1b[36m[MSRKM" in shown
+    assert "\x1b[36mP0A982 70 aa" in shown
+    assert "\x1b[33m[MSKLD" in shown
+    assert "\x1b[33mP76086 316 aa" in shown
 
 
 def test_an_absent_accession_is_exit_1(command, quickstart):

@@ -65,13 +65,6 @@ def test_remove_temporaries_touches_nothing_else(tmp_path):
     assert {path.name for path in tmp_path.iterdir()} == {"notes.tmp", ".hidden", "data.parquet"}
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere, so permissions cannot be tested as root")
-def test_a_folder_that_cannot_be_written_is_told(tmp_path):
-    tmp_path.chmod(0o500)
-    with pytest.raises(ConfigurationError, match="cannot be written"):
-        write_json(tmp_path / "x.json", {})
-
-
 def test_a_file_in_place_of_a_folder_is_told(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(ConfigurationError, match=r"file/x\.json: cannot be written") as caught:
