@@ -50,7 +50,7 @@ def test_the_demo_prints_what_the_readme_shows(text, root, quickstart, capsys):
 
 
 def test_the_row_it_shows_is_the_row(text, quickstart, capsys):
-    assert main(["inspect", str(quickstart / "shards"), "--row", "3"]) == 0
+    assert main(["inspect", str(quickstart / "shards"), "--row", "4"]) == 0
     printed = {line.rstrip() for line in capsys.readouterr().out.splitlines()}
     for line in blocks(text, "text")[1].splitlines():
         assert "⋮" in line or line.rstrip() in printed
