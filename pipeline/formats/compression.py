@@ -1,0 +1,323 @@
+"""A file's bytes, whatever compressed them: blocks of one size, in memory that does not grow.
+
+Told by content, never by name. A compressed file is a row of members (gzip's word; zstd says frame, bzip2 and xz
+stream), each complete in itself; concatenated files and block compressors (bgzip, pigz, pzstd) have many::
+
+    │ member 1 │ member 2 │ padding │ member 3 │          padding: zero bytes, where the format allows them
+    0          a          b         c          end        offsets in messages are compressed bytes: a, b, c
+
+- What is yielded is the whole content or an error: a file that ends inside a member, damage that a checksum shows, and
+  bytes behind a member that start no other one all raise ``InputFormatError``. A file that ends between two members is
+  complete as far as anybody can tell.
+- Only whole blocks are handed on, so the last block of a damaged file is never seen.
+- Memory is a block and the decoder's window, whatever the ratio: a decoder is asked for at most 1 MiB at a time. That
+  of zstandard cannot be asked, so it is fed 1 KiB at a time, which can become 32 MiB at most (a block of 128 KiB takes
+  at least 4 bytes, RFC 8878 section 3.1.1.2).
+- Nothing seeks: a pipe works as well as a file.
+
+Formats: gzip RFC 1952, zstd RFC 8878, xz file format 1.2.1. The decoders set the speed; measured on UniProt FASTA, MB/s
+of content on one core: zstd 500 to 900, gzip 140 to 270, xz 30, bzip2 10.
+"""
+
+import bz2
+import lzma
+import os
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, Protocol
+
+import zstandard
+
+from pipeline.errors import ConfigurationError, InputFormatError
+
+DEFAULT_BLOCK_BYTES = 2 << 20
+"""Large against the cost of a Python call, and small enough that work on a block stays in the processor's caches."""
+
+_READ_BYTES = 1 << 20
+_PIECE_BYTES = 1 << 20
+_FIRST_STEP = 4 << 10
+_LONGEST_STEP = 256 << 10
+_ZSTD_STEP = 1 << 10
+_HEAD_BYTES = 6
+
+
+class _Decoder(Protocol):
+    """One member's decoder: the interface of ``bz2.BZ2Decompressor`` and ``lzma.LZMADecompressor``."""
+
+    @property
+    def eof(self) -> bool: ...
+
+    @property
+    def needs_input(self) -> bool: ...
+
+    @property
+    def unused_data(self) -> bytes: ...
+
+    def decompress(self, data: bytes, max_length: int, /) -> bytes: ...
+
+
+class _GzipDecoder:
+    """zlib's inflate, which hands input back where the others keep it, under their interface."""
+
+    def __init__(self) -> None:
+        self._inflate = zlib.decompressobj(wbits=31)
+
+    @property
+    def eof(self) -> bool:
+        return self._inflate.eof
+
+    @property
+    def needs_input(self) -> bool:
+        return not self._inflate.unconsumed_tail
+
+    @property
+    def unused_data(self) -> bytes:
+        return self._inflate.unused_data
+
+    def decompress(self, data: bytes, max_length: int) -> bytes:
+        return self._inflate.decompress(self._inflate.unconsumed_tail or data, max_length)
+
+
+class _ZstdDecoder:
+    """One zstd frame, skippable ones included; gives all that its input holds, so the input must be short."""
+
+    needs_input = True
+
+    def __init__(self) -> None:
+        self._frame = zstandard.ZstdDecompressor().decompressobj()
+
+    @property
+    def eof(self) -> bool:
+        return self._frame.eof
+
+    @property
+    def unused_data(self) -> bytes:
+        return self._frame.unused_data
+
+    def decompress(self, data: bytes, max_length: int) -> bytes:  # noqa: ARG002
+        return self._frame.decompress(data)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Codec:
+    magics: tuple[bytes, ...]
+    """What a member can start with."""
+    decoder: Callable[[], _Decoder]
+    errors: tuple[type[Exception], ...]
+    """What the decoder raises on damage."""
+    longest_step: int = _LONGEST_STEP
+    """Most bytes given to the decoder at once."""
+    padding: int = 0
+    """Zero bytes may follow a member in multiples of this; 0: none may."""
+
+
+class _Source:
+    """The compressed bytes ahead, and their offset in the file."""
+
+    def __init__(self, path: Path, file: BinaryIO) -> None:
+        self.path = path
+        self.offset = 0
+        self._file = file
+        self._buffer = b""
+        self._position = 0
+
+    def ahead(self, num_bytes: int) -> bytes:
+        """The next bytes without passing them; fewer only at the end of the file."""
+        if len(self._buffer) - self._position < num_bytes:
+            self._buffer = self._buffer[self._position :] + _read(self.path, self._file, max(num_bytes, _READ_BYTES))
+            self._position = 0
+        return self._buffer[self._position : self._position + num_bytes]
+
+    def skip(self, num_bytes: int) -> None:
+        """Pass bytes that ``ahead`` has shown; a negative number goes back over those shown last."""
+        self._position += num_bytes
+        self.offset += num_bytes
+
+    def plain_pieces(self, block_bytes: int) -> Iterator[bytes]:
+        """All bytes that are left, read so that no block needs copying but those that were looked at before."""
+        piece = self._buffer[self._position :]
+        num_bytes = -len(piece) % block_bytes or block_bytes
+        while piece:
+            yield piece
+            piece, num_bytes = _read(self.path, self._file, num_bytes), block_bytes
+
+
+def detect_compression(head: bytes) -> str:
+    """The compression of a file, by its first bytes.
+
+    Args:
+        head: The first six bytes or more; all of a shorter file.
+
+    Returns:
+        ``"gzip"``, ``"zstd"``, ``"bzip2"``, ``"xz"``, or ``"none"`` for anything else.
+    """
+    return next((kind for kind, codec in _CODECS.items() if head.startswith(codec.magics)), "none")
+
+
+def read_blocks(path: str | os.PathLike[str], *, block_bytes: int = DEFAULT_BLOCK_BYTES) -> Iterator[bytes]:
+    """Read a file's content, decompressed if it is compressed.
+
+    Args:
+        path: A file or a pipe.
+        block_bytes: Bytes of content in a block, at least 1.
+
+    Yields:
+        Blocks of exactly ``block_bytes``, the last one shorter; none for an empty file.
+
+    Raises:
+        ConfigurationError: The path does not exist, is a directory, or cannot be read.
+        InputFormatError: The compressed data is cut short, damaged, or followed by something else.
+    """
+    assert block_bytes >= 1
+    path = Path(path)
+    with _open(path) as file:
+        source = _Source(path, file)
+        kind = detect_compression(source.ahead(_HEAD_BYTES))
+        pieces = source.plain_pieces(block_bytes) if kind == "none" else _members(source, kind)
+        yield from _equal_blocks(pieces, block_bytes)
+
+
+def _open(path: Path) -> BinaryIO:
+    try:
+        return path.open("rb")
+    except OSError as error:
+        raise _unreadable(path, error) from error
+
+
+def _read(path: Path, file: BinaryIO, num_bytes: int) -> bytes:
+    try:
+        return file.read(num_bytes)
+    except OSError as error:
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: OSError) -> ConfigurationError:
+    hint = (
+        "name the files in the folder" if isinstance(error, IsADirectoryError) else "check the path and its permissions"
+    )
+    return ConfigurationError(f"{path}: expected a file that can be read, found: {error.strerror or error}", hint=hint)
+
+
+def _equal_blocks(pieces: Iterable[bytes], block_bytes: int) -> Iterator[bytes]:
+    """Cut and join pieces of any size; a piece of the right size passes uncopied."""
+    pending: list[bytes | memoryview] = []
+    size = 0
+    for piece in pieces:
+        if not size and len(piece) == block_bytes:
+            yield piece
+            continue
+        view = memoryview(piece)
+        while size + len(view) >= block_bytes:
+            cut = block_bytes - size
+            yield b"".join([*pending, view[:cut]])
+            view, pending, size = view[cut:], [], 0
+        if view:
+            pending.append(view)
+            size += len(view)
+    if pending:
+        yield b"".join(pending)
+
+
+def _members(source: _Source, kind: str) -> Iterator[bytes]:
+    """The content of every member of a compressed file in pieces, and the checks between members."""
+    number = 0
+    while head := source.ahead(_HEAD_BYTES):
+        if not _begins_member(head, kind):
+            raise InputFormatError(
+                f"{source.path}: expected another {kind} member or the end of the file at compressed byte "
+                f"{source.offset}, found {head!r}",
+                hint="something was appended to the file or overwrote a part of it: download it again",
+            )
+        number += 1
+        yield from _member(source, kind, number)
+        _skip_padding(source, kind)
+
+
+def _begins_member(head: bytes, kind: str) -> bool:
+    magics = _CODECS[kind].magics
+    # The file may end inside a magic number; the decoder then reports that it is cut short.
+    return head.startswith(magics) or any(magic.startswith(head) for magic in magics)
+
+
+def _member(source: _Source, kind: str, number: int) -> Iterator[bytes]:
+    """The content of the member that starts here; leaves ``source`` behind its last byte."""
+    codec = _CODECS[kind]
+    decoder = codec.decoder()
+    start = source.offset
+    # A decoder copies what lies behind its member: short first steps keep that copy small when members are.
+    step = min(_FIRST_STEP, codec.longest_step)
+    while not decoder.eof:
+        needs_input = decoder.needs_input
+        data = source.ahead(step) if needs_input else b""
+        try:
+            piece = decoder.decompress(data, _PIECE_BYTES)
+        except codec.errors as error:
+            raise _damaged(source, kind, number, error) from error
+        source.skip(len(data))
+        if piece:
+            yield piece
+        elif needs_input and not data and not decoder.eof:
+            raise _cut_short(source, kind, number, start)
+        step = min(2 * step, codec.longest_step)
+    source.skip(-len(decoder.unused_data))
+
+
+def _skip_padding(source: _Source, kind: str) -> None:
+    multiple = _CODECS[kind].padding
+    if not multiple:
+        return
+    start = source.offset
+    while zeros := source.ahead(_FIRST_STEP):
+        num_zeros = len(zeros) - len(zeros.lstrip(b"\0"))
+        source.skip(num_zeros)
+        if num_zeros < len(zeros):
+            break
+    if (source.offset - start) % multiple:
+        raise InputFormatError(
+            f"{source.path}: expected zero bytes in multiples of {multiple} behind the {kind} stream that ends at "
+            f"compressed byte {start}, found {source.offset - start}",
+            hint="the file is cut short or damaged: download it again",
+        )
+
+
+def _damaged(source: _Source, kind: str, number: int, error: Exception) -> InputFormatError:
+    reason = str(error).rpartition(": ")[2]
+    hint = "the file is damaged: download it again"
+    if "too much memory" in reason:
+        hint = "its window is over 128 MiB: recompress it with `zstd -d --long=31 --stdout FILE | zstd > NEW`"
+    return InputFormatError(
+        f"{source.path}: expected valid {kind} data in member {number}, found damage at or after compressed byte "
+        f"{source.offset}: {reason}",
+        hint=hint,
+    )
+
+
+def _cut_short(source: _Source, kind: str, number: int, start: int) -> InputFormatError:
+    return InputFormatError(
+        f"{source.path}: expected the rest of {kind} member {number}, which starts at compressed byte {start}, "
+        f"found the end of the file at byte {source.offset}",
+        hint="the file is cut short: download it again",
+    )
+
+
+_CODECS = {
+    "gzip": _Codec(magics=(b"\x1f\x8b\x08",), decoder=_GzipDecoder, errors=(zlib.error,), padding=1),
+    "zstd": _Codec(
+        # A frame, or one of the 16 kinds of skippable frames.
+        magics=(b"\x28\xb5\x2f\xfd", *(bytes([0x50 + low]) + b"\x2a\x4d\x18" for low in range(16))),
+        decoder=_ZstdDecoder,
+        errors=(zstandard.ZstdError,),
+        longest_step=_ZSTD_STEP,
+    ),
+    "bzip2": _Codec(
+        magics=tuple(b"BZh%d" % level for level in range(1, 10)), decoder=bz2.BZ2Decompressor, errors=(OSError,)
+    ),
+    "xz": _Codec(
+        magics=(b"\xfd7zXZ\x00",),
+        decoder=lambda: lzma.LZMADecompressor(format=lzma.FORMAT_XZ),
+        errors=(lzma.LZMAError,),
+        padding=4,
+    ),
+}
