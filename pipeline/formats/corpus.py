@@ -10,7 +10,8 @@ Within a part rows are sorted by record key, then sequence. The record key is ``
 is a random sample of the whole.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,18 +19,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.parquet as pq
 import xxhash
 
-from pipeline.errors import IntegrityError
-from pipeline.formats.content import ContentHasher, string_bytes
+from pipeline.formats.content import string_bytes
 from pipeline.formats.manifest import File
+from pipeline.formats.parquet import RowGroupWriter, read_columns
 from pipeline.formats.storage import atomic_path, file_digest
 
 KEY_BITS = 64
 MAX_ALIASES = 1_000
 ROWS_PER_GROUP = 65_536
-COMPRESSION_LEVEL = 3
 
 CORPUS_SCHEMA = pa.schema(
     [
@@ -66,12 +65,17 @@ def part_name(index: int) -> str:
     return f"part-{index:05d}.parquet"
 
 
+def power_of_two_above(number: float) -> int:
+    """The least power of two that is at least ``number``, and at least 1."""
+    power = 1
+    while power < number:
+        power *= 2
+    return power
+
+
 def num_parts_for(num_records: int, records_per_part: int) -> int:
     """The least power of two that leaves at most ``records_per_part`` records in a part on average."""
-    parts = 1
-    while num_records > parts * records_per_part:
-        parts *= 2
-    return parts
+    return power_of_two_above(num_records / records_per_part)
 
 
 def key_range(index: int, num_parts: int) -> tuple[int, int]:
@@ -80,46 +84,32 @@ def key_range(index: int, num_parts: int) -> tuple[int, int]:
     return index * width, (index + 1) * width
 
 
-def write_part(folder: Path, name: str, table: pa.Table) -> File:
-    """Write one part atomically.
+@contextmanager
+def part_writer(folder: Path, name: str) -> Iterator[tuple[RowGroupWriter, list[File]]]:
+    """Write one part atomically, in any pieces.
 
     Args:
         folder: The corpus.
         name: Path of the part in it.
-        table: Columns of ``CORPUS_SCHEMA``, sorted.
+
+    Yields:
+        A writer of sorted rows with the columns of ``CORPUS_SCHEMA``, and a list in which the manifest's entry of the
+        file appears when the block ends.
     """
-    table = table.cast(CORPUS_SCHEMA)
-    hasher = ContentHasher()
-    hasher.update(table)
-    path = folder / name
-    with atomic_path(path) as temporary:
-        pq.write_table(
-            table,
+    written: list[File] = []
+    with atomic_path(folder / name) as temporary:
+        writer = RowGroupWriter(
             temporary,
-            row_group_size=ROWS_PER_GROUP,
-            compression="zstd",
-            compression_level=COMPRESSION_LEVEL,
-            use_dictionary=["source"],
-            write_statistics=["record_key", "length", "accession"],
+            CORPUS_SCHEMA,
+            rows_per_group=ROWS_PER_GROUP,
+            dictionaries=["source"],
+            statistics=["record_key", "length", "accession"],
         )
+        with writer:
+            yield writer, written
         num_bytes, digest = file_digest(temporary)
-    return File(path=name, rows=table.num_rows, bytes=num_bytes, xxh3_64=digest, content=hasher.hexdigest())
-
-
-def read_columns(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
-    """Columns of one Parquet file of ours.
-
-    Raises:
-        IntegrityError: The file is missing, cut short, damaged or lacks a column.
-    """
-    try:
-        with pq.ParquetFile(path) as file:
-            return file.read(columns=None if columns is None else list(columns))
-    except (pa.ArrowException, OSError, KeyError) as error:
-        raise IntegrityError(
-            f"{path}: expected a Parquet file of this artefact, found {error}",
-            hint="run `pipeline verify` on the folder, and make it again with --overwrite",
-        ) from error
+    rows, content = writer.num_rows, writer.content
+    written.append(File(path=name, rows=rows, bytes=num_bytes, xxh3_64=digest, content=content))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -25,11 +25,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.errors import IntegrityError
+from pipeline.formats.parquet import RowGroupWriter
 
 METADATA_KEY = b"pipeline"
 TOKEN_COLUMNS = ("input_ids", "sequence_id")
 LAYOUTS = ("list", "binary")
-COMPRESSION_LEVEL = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,51 +85,18 @@ def shard_name(split: str, index: int, count: int) -> str:
     return f"data/{split}-{index:05d}-of-{count:05d}.parquet"
 
 
-class ShardWriter:
-    """Writes one shard; a context manager.
-
-    Rows may be written in any pieces: row groups come out with ``rows_per_group`` rows each whatever the pieces were.
-    """
+class ShardWriter(RowGroupWriter):
+    """Writes one shard; a context manager. Rows have the columns of :func:`shard_schema` and may come in any pieces."""
 
     def __init__(self, path: Path, metadata: ShardMetadata, *, rows_per_group: int) -> None:
-        self._schema = shard_schema(metadata)
-        self._rows_per_group = rows_per_group
-        self._pending: list[pa.Table] = []
-        self._num_pending = 0
-        self._writer = pq.ParquetWriter(
+        super().__init__(
             path,
-            self._schema,
-            compression="zstd",
-            compression_level=COMPRESSION_LEVEL,
+            shard_schema(metadata),
+            rows_per_group=rows_per_group,
             # Tokens have some twenty distinct values: a dictionary halves the list layout and costs the binary one.
-            use_dictionary=["input_ids.list.element", "sequence_id.list.element"],
-            write_statistics=["num_tokens", "num_sequences"],
-            store_schema=True,
+            dictionaries=["input_ids.list.element", "sequence_id.list.element"],
+            statistics=["num_tokens", "num_sequences"],
         )
-
-    def write(self, table: pa.Table) -> None:
-        """Append rows; the columns must be those of :func:`shard_schema`."""
-        self._pending.append(table)
-        self._num_pending += table.num_rows
-        if self._num_pending >= self._rows_per_group:
-            self._flush(keep=self._num_pending % self._rows_per_group)
-
-    def _flush(self, *, keep: int) -> None:
-        rows = pa.concat_tables(self._pending)
-        cut = rows.num_rows - keep
-        for start in range(0, cut, self._rows_per_group):
-            group = rows.slice(start, min(self._rows_per_group, cut - start))
-            self._writer.write_table(group, row_group_size=self._rows_per_group)
-        self._pending = [rows.slice(cut)] if keep else []
-        self._num_pending = keep
-
-    def __enter__(self) -> "ShardWriter":
-        return self
-
-    def __exit__(self, error_type: object, *_: object) -> None:
-        if error_type is None and self._num_pending:
-            self._flush(keep=0)
-        self._writer.close()
 
 
 def token_array(values: npt.NDArray[Any], layout: str) -> pa.Array:

@@ -11,8 +11,8 @@ import pyarrow.compute as pc
 
 from pipeline.core.tokenizer import Tokenizer
 from pipeline.errors import ConfigurationError
-from pipeline.formats.corpus import read_columns
 from pipeline.formats.manifest import File, Manifest, find_input, read_manifest
+from pipeline.formats.parquet import read_columns
 from pipeline.formats.shards import RowGroup, ShardFile
 
 

@@ -18,8 +18,8 @@ from pipeline.core.randomness import PURPOSE_PART, derive_key
 from pipeline.core.tokenizer import load_tokenizer
 from pipeline.engines.stage import Round, Rounds, Task, TaskResult, artefact_input, files_of, total
 from pipeline.errors import ArtefactError, IntegrityError
-from pipeline.formats.corpus import read_columns
 from pipeline.formats.manifest import Kind, Run, make_manifest, read_manifest
+from pipeline.formats.parquet import read_columns
 from pipeline.formats.plan import plan_name, write_plan
 
 TRAIN = "train"

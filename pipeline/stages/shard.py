@@ -19,11 +19,11 @@ from pipeline.core.layout import RowBlock, lay_out
 from pipeline.core.tokenizer import Tokenizer
 from pipeline.engines.stage import Round, Rounds, Task, TaskResult, artefact_input, files_of, total
 from pipeline.formats.card import dataset_card
-from pipeline.formats.content import ContentHasher
-from pipeline.formats.corpus import CorpusPart, read_columns, read_part
+from pipeline.formats.corpus import CorpusPart, read_part
 from pipeline.formats.huggingface import fast_tokenizer_document
 from pipeline.formats.manifest import File, Kind, Manifest, Run, find_input, make_manifest, read_manifest
-from pipeline.formats.shards import ShardMetadata, ShardWriter, shard_name, shard_schema, token_array
+from pipeline.formats.parquet import read_columns
+from pipeline.formats.shards import ShardMetadata, ShardWriter, shard_name, token_array
 from pipeline.formats.storage import atomic_path, file_digest, write_json, write_text
 
 TOKENIZER_NAME = "tokenizer.json"
@@ -164,15 +164,11 @@ def write_shard(
     """
     part = read_part(Path(shard.corpus_part))
     segments = _Segments(read_columns(Path(shard.plan_part)), shard.first_row, shard.num_rows)
-    hasher = ContentHasher()
     counts = {"shard_rows": 0, "shard_tokens": 0, "shard_segments": 0}
     with atomic_path(folder / shard.name) as temporary:
         with ShardWriter(temporary, metadata, rows_per_group=rows_per_group) as writer:
-            for rows in _tables(part, segments, Tokenizer.from_document(tokenizer), metadata):
-                # Nullability is part of the content digest, so it is taken of the table as it is stored.
-                table = rows.cast(shard_schema(metadata))
+            for table in _tables(part, segments, Tokenizer.from_document(tokenizer), metadata):
                 writer.write(table)
-                hasher.update(table)
                 counts["shard_rows"] += table.num_rows
                 counts["shard_tokens"] += pa.compute.sum(table.column("num_tokens")).as_py()
                 counts["shard_segments"] += pa.compute.sum(table.column("num_sequences")).as_py()
@@ -183,7 +179,7 @@ def write_shard(
         rows=shard.num_rows,
         bytes=num_bytes,
         xxh3_64=digest,
-        content=hasher.hexdigest(),
+        content=writer.content,
     )
     return TaskResult(files=(file,), counts=counts)
 

@@ -2,12 +2,13 @@
 
 ::
 
-    chunk-00000.arrow  [ run | run | run ]  ┐ the slice of each run with keys of this part
+    chunk-00000.arrow  [ run | run | run ]  ┐ a slice of the keys of this part, from each run
     chunk-00001.arrow  [ run | run ]        ┘ ──▶ sort by key ──▶ merge equal sequences ──▶ part-00003.parquet
+                                                  and so on with the next slice
 
 Records whose key stands alone are the rule and only sorted. Those that share a key with another are compared by
-sequence: equal sequences are merged, different ones (a collision of the hash) both stay. Memory: the records of one
-part.
+sequence: equal sequences are merged, different ones (a collision of the hash) both stay. Memory: a few times the
+records of one slice; a key is never split between slices.
 """
 
 from collections.abc import Sequence
@@ -20,45 +21,45 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.engines.stage import TaskResult
-from pipeline.formats.corpus import CORPUS_SCHEMA, MAX_ALIASES, write_part
-from pipeline.stages.ingest.read import RUN_SCHEMA
+from pipeline.formats.corpus import CORPUS_SCHEMA, MAX_ALIASES, key_range, part_writer
+from pipeline.formats.runs import read_range
 
 
 def merge_part(
-    folder: Path, *, name: str, runs: Sequence[str], first_key: int, end_key: int, source_priority: Sequence[str]
+    folder: Path,
+    *,
+    name: str,
+    runs: Sequence[str],
+    num_buckets: int,
+    first_slice: int,
+    end_slice: int,
+    num_slices: int,
+    source_priority: Sequence[str],
 ) -> TaskResult:
-    """Collect, sort and merge the records of one key range.
+    """Collect, sort and merge the records of one key range, slice by slice.
 
     Args:
         folder: The corpus.
         name: File name of the part.
         runs: Run files, relative to the folder.
-        first_key: First record key of the part.
-        end_key: First record key after it, at most 2^64.
+        num_buckets: Buckets of each run.
+        first_slice: First of the equal slices of the key space that make up the part.
+        end_slice: First slice behind them.
+        num_slices: Slices of the whole key space.
         source_priority: Database names, the one whose record survives first.
     """
-    table = pa.concat_tables([_slices(folder / run, first_key, end_key) for run in runs])
-    merged = merge_records(table, source_priority)
-    file = write_part(folder, name, merged)
-    num_records, num_read = merged.num_rows, table.num_rows
-    residues = pc.sum(merged.column("length")).as_py() or 0
+    paths = [folder / run for run in runs]
+    num_read = residues = 0
+    with part_writer(folder, name) as (writer, written):
+        for index in range(first_slice, end_slice):
+            table = read_range(paths, *key_range(index, num_slices), num_buckets)
+            merged = merge_records(table, source_priority)
+            writer.write(merged)
+            num_read += table.num_rows
+            residues += pc.sum(merged.column("length")).as_py() or 0
+    num_records = written[0].rows
     counts = {"records": num_records, "records_merged": num_read - num_records, "residues": residues}
-    return TaskResult(files=(file,), counts=counts)
-
-
-def _slices(path: Path, first_key: int, end_key: int) -> pa.Table:
-    with pa.memory_map(str(path)) as source:
-        reader = pa.ipc.open_file(source)
-        batches = [reader.get_batch(index) for index in range(reader.num_record_batches)]
-        return pa.Table.from_batches([_slice(batch, first_key, end_key) for batch in batches], RUN_SCHEMA)
-
-
-def _slice(batch: pa.RecordBatch, first_key: int, end_key: int) -> pa.RecordBatch:
-    keys = batch.column("record_key").to_numpy()
-    start = int(np.searchsorted(keys, np.uint64(first_key), side="left"))
-    # 2^64 is no uint64: the last key of the range is compared instead.
-    end = int(np.searchsorted(keys, np.uint64(end_key - 1), side="right"))
-    return batch.slice(start, end - start)
+    return TaskResult(files=tuple(written), counts=counts)
 
 
 def merge_records(table: pa.Table, source_priority: Sequence[str]) -> pa.Table:

@@ -2,16 +2,14 @@
 
 ::
 
-    FASTA ──▶ blocks of ~32 MB ──▶ strip, check, drop ──▶ header columns, record keys ──▶ one record batch sorted by key
-                                                                                          .scratch/chunk-00000.arrow
+    FASTA ──▶ blocks ──▶ strip, check, drop ──▶ header columns, record keys ──▶ runs of 32 MB, each sorted by key
+                                                                                .scratch/chunk-00000.arrow
 
-Memory: a few times one block. The batches of a file are sorted each by itself; the merge reads the slice of each batch
-that falls into its key range, through a memory map.
+Memory: a few times one run.
 """
 
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -27,25 +25,18 @@ from pipeline.errors import InputFormatError
 from pipeline.formats.corpus import record_keys
 from pipeline.formats.fasta import FastaBlock, read_fasta
 from pipeline.formats.headers import parse_headers
+from pipeline.formats.runs import RUN_SCHEMA, run_writer
 from pipeline.formats.storage import atomic_path
 
 EMPTY_SEQUENCE = "empty-sequence"
 
-RUN_SCHEMA = pa.schema(
-    [
-        ("record_key", pa.uint64()),
-        ("sequence", pa.large_string()),
-        ("accession", pa.large_string()),
-        ("source", pa.large_string()),
-        ("taxon_id", pa.uint32()),
-        ("cluster", pa.large_string()),
-        ("description", pa.large_string()),
-    ]
-)
-"""Columns of a run: one record batch for each block of input, sorted by record key."""
+RUN_BYTES = 32 << 20
+"""Decoded bytes of one run: about what a task holds three times while it sorts one."""
 
 
-def read_chunk(folder: Path, *, path: str, source: str | None, on_invalid: OnInvalid, name: str) -> TaskResult:
+def read_chunk(
+    folder: Path, *, path: str, source: str | None, on_invalid: OnInvalid, name: str, num_buckets: int
+) -> TaskResult:
     """Read one FASTA file into sorted runs in the scratch folder.
 
     Args:
@@ -54,15 +45,16 @@ def read_chunk(folder: Path, *, path: str, source: str | None, on_invalid: OnInv
         source: Database name that overrides what the headers say.
         on_invalid: What becomes of records with characters that are no residue.
         name: Name of the run file.
+        num_buckets: Buckets of each run, a power of two.
 
     Raises:
         InputFormatError: The file is no FASTA or is cut short, or holds an invalid character under ``error``.
     """
     reader = _Reader(path=Path(path), source=source, on_invalid=on_invalid)
     run_path = folder / SCRATCH_NAME / name
-    with atomic_path(run_path) as temporary, _run_writer(temporary) as writer:
-        for block in read_fasta(reader.path):
-            writer.write_batch(reader.run_of(block))
+    with atomic_path(run_path) as temporary, run_writer(temporary, num_buckets) as writer:
+        for run in _runs(reader.records_of(block) for block in read_fasta(reader.path)):
+            writer.write(run)
     return TaskResult(
         scratch={f"{SCRATCH_NAME}/{name}": run_path.stat().st_size},
         counts=dict(reader.counts),
@@ -71,10 +63,18 @@ def read_chunk(folder: Path, *, path: str, source: str | None, on_invalid: OnInv
     )
 
 
-@contextmanager
-def _run_writer(path: Path) -> Iterator[pa.ipc.RecordBatchFileWriter]:
-    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, RUN_SCHEMA) as writer:
-        yield writer
+def _runs(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.Table]:
+    """Small batches gathered to runs."""
+    gathered: list[pa.RecordBatch] = []
+    num_bytes = 0
+    for batch in batches:
+        gathered.append(batch)
+        num_bytes += batch.nbytes
+        if num_bytes >= RUN_BYTES:
+            yield pa.Table.from_batches(gathered, RUN_SCHEMA)
+            gathered, num_bytes = [], 0
+    if gathered:
+        yield pa.Table.from_batches(gathered, RUN_SCHEMA)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -88,8 +88,8 @@ class _Reader:
     reasons: Counter[str] = field(default_factory=Counter)
     composition: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(256, dtype=np.int64))
 
-    def run_of(self, block: FastaBlock) -> pa.RecordBatch:
-        """The records of a block that are kept, sorted by record key."""
+    def records_of(self, block: FastaBlock) -> pa.RecordBatch:
+        """The records of a block that are kept, with the columns of ``RUN_SCHEMA``."""
         residues, offsets, num_stripped = alphabet.strip_stops(block.residues, block.offsets)
         self.composition += alphabet.composition(residues)
         self.counts["records_read"] += len(block.headers)
@@ -103,7 +103,7 @@ class _Reader:
         if not keep.all():
             residues, offsets = alphabet.select_records(residues, offsets, keep)
             headers = headers.filter(pa.array(keep))
-        return _sorted_batch(headers, residues, offsets, self.source)
+        return _record_batch(headers, residues, offsets, self.source)
 
     def _kept(
         self, residues: alphabet.ByteArray, offsets: alphabet.Offsets, block: FastaBlock
@@ -139,7 +139,7 @@ def _invalid_error(invalid: alphabet.InvalidRecords, block: FastaBlock, path: Pa
     )
 
 
-def _sorted_batch(
+def _record_batch(
     headers: pa.Array, residues: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64], source: str | None
 ) -> pa.RecordBatch:
     buffers = [None, pa.py_buffer(np.ascontiguousarray(offsets)), pa.py_buffer(np.ascontiguousarray(residues))]
@@ -148,8 +148,7 @@ def _sorted_batch(
     columns = {name: column.cast(RUN_SCHEMA.field(name).type) for name, column in _header_columns(headers, source)}
     columns["accession"] = _named(columns["accession"], keys)
     columns |= {"record_key": pa.array(keys), "sequence": sequences}
-    batch = pa.RecordBatch.from_arrays([columns[name] for name in RUN_SCHEMA.names], schema=RUN_SCHEMA)
-    return batch.take(pa.array(np.argsort(keys, kind="stable")))
+    return pa.RecordBatch.from_arrays([columns[name] for name in RUN_SCHEMA.names], schema=RUN_SCHEMA)
 
 
 def _header_columns(headers: pa.Array, source: str | None) -> Iterator[tuple[str, pa.Array]]:

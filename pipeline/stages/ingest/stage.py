@@ -13,11 +13,17 @@ from typing import Any
 from pipeline.config import IngestConfig, split_source
 from pipeline.engines.stage import Round, Rounds, Task, TaskResult, files_of, relative_path, total
 from pipeline.errors import ConfigurationError, InputFormatError, IntegrityError
-from pipeline.formats.corpus import key_range, num_parts_for, part_name
+from pipeline.formats.corpus import num_parts_for, part_name, power_of_two_above
 from pipeline.formats.manifest import Input, Kind, Manifest, Run, Source, make_manifest
 from pipeline.formats.storage import file_digest
 from pipeline.stages.ingest.merge import merge_part
 from pipeline.stages.ingest.read import read_chunk
+
+SLICE_BYTES = 32 << 20
+"""Records that a merge holds at a time, as they lie in the runs."""
+EXPANSION = 4
+"""What compressed FASTA grows to, about; only the number of buckets follows from it."""
+MAX_BUCKETS = 4096
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,21 +66,28 @@ class Ingest:
         num_kept = counts["records_read"] - sum(reasons.values())
         if not num_kept:
             raise _nothing_kept(self.config.files, counts, reasons)
-        runs = sorted(name for result in read for name in result.scratch)
         num_parts = num_parts_for(num_kept, self.config.records_per_part)
-        merged = yield Round(
-            label="merge", tasks=[self._merge_task(part, num_parts, runs) for part in range(num_parts)]
-        )
+        tasks = [self._merge_task(part, num_parts, read) for part in range(num_parts)]
+        merged = yield Round(label="merge", tasks=tasks)
         return self._manifest(folder, counts | total(merged, "counts"), reasons, merged)
 
     def _read_task(self, index: int, raw: _RawFile) -> Task:
         name = f"chunk-{index:05d}"
         arguments: dict[str, Any] = {"path": str(raw.path), "source": raw.source, "name": f"{name}.arrow"}
-        return Task(name=name, function=read_chunk, arguments=arguments | {"on_invalid": self.config.on_invalid})
+        arguments |= {"on_invalid": self.config.on_invalid, "num_buckets": self._num_buckets}
+        return Task(name=name, function=read_chunk, arguments=arguments)
 
-    def _merge_task(self, part: int, num_parts: int, runs: Sequence[str]) -> Task:
-        first_key, end_key = key_range(part, num_parts)
-        arguments: dict[str, Any] = {"name": part_name(part), "runs": runs, "first_key": first_key, "end_key": end_key}
+    @property
+    def _num_buckets(self) -> int:
+        """Enough that a bucket of all runs fits into memory, whatever the input grows to when decompressed."""
+        expected = EXPANSION * sum(raw.num_bytes for raw in self.files)
+        return min(MAX_BUCKETS, power_of_two_above(expected / SLICE_BYTES))
+
+    def _merge_task(self, part: int, num_parts: int, read: Sequence[TaskResult]) -> Task:
+        runs = {name: size for result in read for name, size in result.scratch.items()}
+        slices = power_of_two_above(sum(runs.values()) / num_parts / SLICE_BYTES)
+        arguments: dict[str, Any] = {"name": part_name(part), "runs": sorted(runs), "num_buckets": self._num_buckets}
+        arguments |= {"first_slice": part * slices, "end_slice": (part + 1) * slices, "num_slices": num_parts * slices}
         arguments["source_priority"] = self.config.source_priority
         return Task(name=f"part-{part:05d}", function=merge_part, arguments=arguments)
 

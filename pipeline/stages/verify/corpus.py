@@ -8,8 +8,9 @@ import pyarrow as pa
 
 from pipeline.core import alphabet
 from pipeline.formats.content import ContentHasher
-from pipeline.formats.corpus import CORPUS_SCHEMA, joined_strings, key_range, read_columns, record_keys
+from pipeline.formats.corpus import CORPUS_SCHEMA, joined_strings, key_range, record_keys
 from pipeline.formats.manifest import File
+from pipeline.formats.parquet import read_columns
 from pipeline.stages.verify.checks import (
     Checked,
     Finding,

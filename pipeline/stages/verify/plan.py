@@ -9,8 +9,8 @@ import pyarrow as pa
 from pipeline.core.pieces import Overlong
 from pipeline.core.tokenizer import Tokenizer
 from pipeline.formats.content import ContentHasher
-from pipeline.formats.corpus import read_columns
 from pipeline.formats.manifest import File
+from pipeline.formats.parquet import read_columns
 from pipeline.formats.plan import PLAN_SCHEMA
 from pipeline.stages.verify.checks import (
     Checked,
