@@ -49,10 +49,9 @@ class ContentHasher:
             values.update(_numbers(array))
 
     def hexdigest(self) -> str:
-        """The digest of all rows so far, hexadecimal."""
-        columns = sorted(
-            [name, self._shapes[name].hexdigest(), self._values[name].hexdigest()] for name in self._shapes
-        )
+        """The digest of all rows so far, hexadecimal; that of no rows is one and the same."""
+        names = sorted(self._shapes) if self.num_rows else []
+        columns = [[name, self._shapes[name].hexdigest(), self._values[name].hexdigest()] for name in names]
         return digest_of({"rows": self.num_rows, "columns": columns})
 
 
