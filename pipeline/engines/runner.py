@@ -165,6 +165,8 @@ def _drive(stage: Stage, folder: Path, executor: Executor, watcher: Watcher) -> 
 
 
 def _run_round(kind: str, current: Round, folder: Path, executor: Executor, watcher: Watcher) -> list[TaskResult]:
+    for warning in current.warnings:
+        watcher.warning(warning)
     results = [_finished_result(folder, task) for task in current.tasks]
     missing = [index for index, result in enumerate(results) if result is None]
     watcher.round_started(kind, current.label, len(results), len(results) - len(missing))
@@ -193,5 +195,5 @@ def _finished_result(folder: Path, task: Task) -> TaskResult | None:
 def _perform(task: Task, folder: Path) -> TaskResult:
     # The record is written where the task ran, so that work outlives the process that asked for it.
     result = task.function(folder, **task.arguments)
-    write_json(_record_path(folder, task), result.model_dump(mode="json"))
+    write_json(_record_path(folder, task), result.model_dump(mode="json"), durable=False)
     return result

@@ -57,6 +57,8 @@ class Round:
     label: str
     """What is being done, for the progress line: «parse», «merge»."""
     tasks: Sequence[Task]
+    warnings: Sequence[str] = ()
+    """What earlier rounds showed that a person should know."""
 
 
 Rounds = Generator[Round, list[TaskResult], Manifest]

@@ -40,7 +40,8 @@ _PIECE_BYTES = 1 << 20
 _FIRST_STEP = 4 << 10
 _LONGEST_STEP = 256 << 10
 _ZSTD_STEP = 1 << 10
-_HEAD_BYTES = 6
+HEAD_BYTES = 6
+"""What :func:`detect_compression` needs to see."""
 
 
 class _Decoder(Protocol):
@@ -152,7 +153,7 @@ def read_blocks(path: str | os.PathLike[str], *, block_bytes: int = DEFAULT_BLOC
     path = Path(path)
     with _open(path) as file:
         source = _Source(path, file)
-        kind = detect_compression(source.ahead(_HEAD_BYTES))
+        kind = detect_compression(source.ahead(HEAD_BYTES))
         pieces = source.plain_pieces(block_bytes) if kind == "none" else _members(source, kind)
         yield from _equal_blocks(pieces, block_bytes)
 
@@ -201,7 +202,7 @@ def _equal_blocks(pieces: Iterable[bytes], block_bytes: int) -> Iterator[bytes]:
 def _members(source: _Source, kind: str) -> Iterator[bytes]:
     """The content of every member of a compressed file in pieces, and the checks between members."""
     number = 0
-    while head := source.ahead(_HEAD_BYTES):
+    while head := source.ahead(HEAD_BYTES):
         if not _begins_member(head, kind):
             raise InputFormatError(
                 f"{source.path}: expected another {kind} member or the end of the file at compressed byte "
@@ -285,7 +286,7 @@ _CODECS = {
         magics=(b"\x1f\x8b\x08",),
         # ISA-L inflates twice as fast as zlib and checks the same checksums.
         decoder=lambda: igzip_lib.IgzipDecompressor(flag=igzip_lib.DECOMP_GZIP),
-        errors=(igzip_lib.IsalError,),
+        errors=(igzip_lib.IsalError,),  # type: ignore[arg-type]  # its stub declares an instance
         padding=1,
     ),
     "zstd": _Codec(

@@ -40,6 +40,7 @@ import pyarrow.compute as pc
 
 from pipeline.errors import InputFormatError
 from pipeline.formats.compression import DEFAULT_BLOCK_BYTES, read_blocks
+from pipeline.formats.fasta_spans import WHOLE, Span, read_span
 from pipeline.formats.lookalikes import LOOKALIKE_BYTES, name_lookalike
 
 UInt8Array = npt.NDArray[np.uint8]
@@ -102,11 +103,14 @@ class _Lines(NamedTuple):
     """First byte of each line; that of a blank one is its line end."""
 
 
-def read_fasta(path: str | os.PathLike[str], *, block_bytes: int = DEFAULT_BLOCK_BYTES) -> Iterator[FastaBlock]:
+def read_fasta(
+    path: str | os.PathLike[str], *, span: Span = WHOLE, block_bytes: int = DEFAULT_BLOCK_BYTES
+) -> Iterator[FastaBlock]:
     """Read the records of a FASTA file, plain or compressed.
 
     Args:
         path: A file or a pipe.
+        span: The part of a plain file to read, one of ``fasta_spans``. Lines and records are counted from its start.
         block_bytes: Bytes of decompressed text handled at once, at least 1. Has no influence on the records.
 
     Yields:
@@ -118,7 +122,10 @@ def read_fasta(path: str | os.PathLike[str], *, block_bytes: int = DEFAULT_BLOCK
             compressed data.
     """
     path = Path(path)
-    origin, blocks = _first_header(path, _with_line_feeds(read_blocks(path, block_bytes=block_bytes)))
+    origin, blocks = _Origin(span.start, 1, 0, 0), read_span(path, span, block_bytes)
+    if not span.start:
+        bytes_of_file = read_blocks(path, block_bytes=block_bytes) if span == WHOLE else blocks
+        origin, blocks = _first_header(path, _with_line_feeds(bytes_of_file))
     for text in _whole_records(blocks):
         lines = _find_lines(text)
         block = _parse(text, lines, origin)

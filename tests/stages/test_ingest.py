@@ -18,6 +18,7 @@ from pipeline.formats import corpus as corpus_format
 from pipeline.formats.corpus import CORPUS_SCHEMA
 from pipeline.formats.storage import file_digest
 from pipeline.stages.ingest import read as read_module
+from pipeline.stages.ingest import stage as stage_module
 from pipeline.stages.ingest.stage import Ingest
 
 
@@ -206,6 +207,31 @@ def test_invalid_characters_stop_the_run_when_asked(tmp_path):
     assert "record 2 ('b two', line 3, byte 6)" in message
     assert "expected residue letters, found '?' at residue 3" in message
     assert "--on-invalid" in caught.value.hint
+
+
+def test_a_file_read_in_chunks_tells_the_same_places(tmp_path, monkeypatch):
+    monkeypatch.setattr(stage_module, "CHUNK_BYTES", 300)
+    records = [(f"a{number}", "MKVLAW" * 3) for number in range(50)]
+    file = fasta(tmp_path / "x.fasta", *records, ("b two", "MK?K"))
+    with pytest.raises(InputFormatError) as caught:
+        ingest(tmp_path / "c", file, on_invalid=OnInvalid.ERROR)
+    byte = file.read_bytes().index(b">b two")
+    assert f"record 51 ('b two', line 101, byte {byte})" in caught.value.message
+
+
+@pytest.mark.parametrize("chunk_bytes", [1000, 5000])
+def test_chunks_make_the_same_corpus(tmp_path, monkeypatch, chunk_bytes):
+    rng = random.Random(1)
+    records = [(f"s{number}", "".join(rng.choices("ACDEFGHIKL-", k=30))) for number in range(300)]
+    file = fasta(tmp_path / "x.fasta", *records)
+    whole = ingest(tmp_path / "whole", file, records_per_part=50)
+    monkeypatch.setattr(stage_module, "CHUNK_BYTES", chunk_bytes)
+    monkeypatch.setattr(stage_module, "SLICE_BYTES", 1000)
+    monkeypatch.setattr(read_module, "RUN_BYTES", 2000)
+    cut = ingest(tmp_path / "cut", file, records_per_part=50)
+    assert digests_of(tmp_path / "cut") == digests_of(tmp_path / "whole")
+    assert cut.counts == whole.counts
+    assert cut.reasons == whole.reasons != {}
 
 
 def test_an_empty_header_is_named_by_its_key(tmp_path):

@@ -21,9 +21,11 @@ import pyarrow.compute as pc
 from pipeline.config import OnInvalid
 from pipeline.core import alphabet
 from pipeline.engines.stage import SCRATCH_NAME, TaskResult
+from pipeline.engines.threads import in_threads
 from pipeline.errors import InputFormatError
 from pipeline.formats.corpus import record_keys
 from pipeline.formats.fasta import FastaBlock, read_fasta
+from pipeline.formats.fasta_spans import Span, lines_before, records_before
 from pipeline.formats.headers import parse_headers
 from pipeline.formats.runs import RUN_SCHEMA, run_writer
 from pipeline.formats.storage import atomic_path
@@ -35,13 +37,14 @@ RUN_BYTES = 32 << 20
 
 
 def read_chunk(
-    folder: Path, *, path: str, source: str | None, on_invalid: OnInvalid, name: str, num_buckets: int
+    folder: Path, *, path: str, span: Span, source: str | None, on_invalid: OnInvalid, name: str, num_buckets: int
 ) -> TaskResult:
-    """Read one FASTA file into sorted runs in the scratch folder.
+    """Read one FASTA file, or a span of one, into sorted runs in the scratch folder.
 
     Args:
         folder: The corpus.
         path: The FASTA file.
+        span: Which bytes of it.
         source: Database name that overrides what the headers say.
         on_invalid: What becomes of records with characters that are no residue.
         name: Name of the run file.
@@ -50,16 +53,19 @@ def read_chunk(
     Raises:
         InputFormatError: The file is no FASTA or is cut short, or holds an invalid character under ``error``.
     """
-    reader = _Reader(path=Path(path), source=source, on_invalid=on_invalid)
+    reader = _Reader(path=Path(path), span=span, source=source, on_invalid=on_invalid)
+    tally = _Tally()
     run_path = folder / SCRATCH_NAME / name
-    with atomic_path(run_path) as temporary, run_writer(temporary, num_buckets) as writer:
-        for run in _runs(reader.records_of(block) for block in read_fasta(reader.path)):
+    with atomic_path(run_path, durable=False) as temporary, run_writer(temporary, num_buckets) as writer:
+        # Decompressing, parsing and sorting go on beside each other in as many threads as this process may have.
+        blocks = in_threads(reader.records_of, read_fasta(reader.path, span=span), num_threads=pa.cpu_count())
+        for run in _runs(tally.gather(blocks)):
             writer.write(run)
     return TaskResult(
         scratch={f"{SCRATCH_NAME}/{name}": run_path.stat().st_size},
-        counts=dict(reader.counts),
-        reasons=dict(reader.reasons),
-        warnings=reader.warnings(),
+        counts=dict(tally.counts),
+        reasons=dict(tally.reasons),
+        values={"composition": tally.composition.tolist()},
     )
 
 
@@ -77,66 +83,76 @@ def _runs(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.Table]:
         yield pa.Table.from_batches(gathered, RUN_SCHEMA)
 
 
-@dataclass(slots=True, kw_only=True)
-class _Reader:
-    """One input file on its way to runs, and what was counted on the way."""
+@dataclass(slots=True)
+class _Tally:
+    """What was counted so far."""
 
-    path: Path
-    source: str | None
-    on_invalid: OnInvalid
     counts: Counter[str] = field(default_factory=Counter)
     reasons: Counter[str] = field(default_factory=Counter)
     composition: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(256, dtype=np.int64))
 
-    def records_of(self, block: FastaBlock) -> pa.RecordBatch:
-        """The records of a block that are kept, with the columns of ``RUN_SCHEMA``."""
+    def gather(self, blocks: "Iterable[tuple[pa.RecordBatch, _Tally]]") -> Iterator[pa.RecordBatch]:
+        """Add up what was counted in each block and pass its records on."""
+        for batch, tally in blocks:
+            self.counts.update(tally.counts)
+            self.reasons.update(tally.reasons)
+            self.composition += tally.composition
+            yield batch
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Reader:
+    """One input file on its way to runs."""
+
+    path: Path
+    span: Span
+    source: str | None
+    on_invalid: OnInvalid
+
+    def records_of(self, block: FastaBlock) -> tuple[pa.RecordBatch, _Tally]:
+        """The records of a block that are kept, with the columns of ``RUN_SCHEMA``, and what was counted."""
+        tally = _Tally()
         residues, offsets, num_stripped = alphabet.strip_stops(block.residues, block.offsets)
-        self.composition += alphabet.composition(residues)
-        self.counts["records_read"] += len(block.headers)
-        self.counts["residues_read"] += len(residues)
-        self.counts["trailing_stops_removed"] += num_stripped
-        self.counts["comment_lines"] += block.num_comment_lines
+        tally.composition += alphabet.composition(residues)
+        tally.counts["records_read"] += len(block.headers)
+        tally.counts["residues_read"] += len(residues)
+        tally.counts["trailing_stops_removed"] += num_stripped
+        tally.counts["comment_lines"] += block.num_comment_lines
         if self.on_invalid is OnInvalid.REPLACE:
             residues, num_replaced = alphabet.replace_invalid(residues)
-            self.counts["residues_replaced"] += num_replaced
-        headers, keep = block.headers, self._kept(residues, offsets, block)
+            tally.counts["residues_replaced"] += num_replaced
+        headers, keep = block.headers, self._kept(residues, offsets, block, tally)
         if not keep.all():
             residues, offsets = alphabet.select_records(residues, offsets, keep)
             headers = headers.filter(pa.array(keep))
-        return _record_batch(headers, residues, offsets, self.source)
+        return _record_batch(headers, residues, offsets, self.source), tally
 
     def _kept(
-        self, residues: alphabet.ByteArray, offsets: alphabet.Offsets, block: FastaBlock
+        self, residues: alphabet.ByteArray, offsets: alphabet.Offsets, block: FastaBlock, tally: _Tally
     ) -> npt.NDArray[np.bool_]:
         keep = np.diff(offsets) > 0
         if num_empty := int(np.count_nonzero(~keep)):
-            self.reasons[EMPTY_SEQUENCE] += num_empty
+            tally.reasons[EMPTY_SEQUENCE] += num_empty
         invalid = alphabet.find_invalid(residues, offsets)
         if len(invalid.record) and self.on_invalid is OnInvalid.ERROR:
-            raise _invalid_error(invalid, block, self.path)
+            raise self._invalid_error(invalid, block)
         keep[invalid.record] = False
         for code, number in zip(*np.unique(invalid.reason, return_counts=True), strict=True):
-            self.reasons[alphabet.INVALID_REASONS[int(code)]] += int(number)
+            tally.reasons[alphabet.INVALID_REASONS[int(code)]] += int(number)
         return keep
 
-    def warnings(self) -> tuple[str, ...]:
-        """What a person should know about the file."""
-        if not alphabet.looks_like_nucleotides(self.composition):
-            return ()
-        percent = 100 * alphabet.nucleotide_fraction(self.composition)
-        text = f"{self.path}: {percent:.1f} % of the letters are A, C, G, T, U or N: these look like nucleotides, "
-        return (text + "not proteins; translate them first if proteins were meant",)
-
-
-def _invalid_error(invalid: alphabet.InvalidRecords, block: FastaBlock, path: Path) -> InputFormatError:
-    record = int(invalid.record[0])
-    header = block.headers[record].as_py()
-    return InputFormatError(
-        f"{path}: record {block.first_record + record + 1} ({header[:60]!r}, line {int(block.lines[record])}, "
-        f"byte {int(block.byte_offsets[record])}): expected residue letters, "
-        f"found {chr(int(invalid.character[0]))!r} at residue {int(invalid.position[0]) + 1}",
-        hint="--on-invalid drop leaves such records out, --on-invalid replace makes the character X; both are counted",
-    )
+    def _invalid_error(self, invalid: alphabet.InvalidRecords, block: FastaBlock) -> InputFormatError:
+        at = int(invalid.record[0])
+        header = block.headers[at].as_py()
+        record = records_before(self.path, self.span.start) + block.first_record + at + 1
+        line = lines_before(self.path, self.span.start) + int(block.lines[at])
+        return InputFormatError(
+            f"{self.path}: record {record} ({header[:60]!r}, line {line}, byte {int(block.byte_offsets[at])}): "
+            f"expected residue letters, found {chr(int(invalid.character[0]))!r} at residue "
+            f"{int(invalid.position[0]) + 1}",
+            hint="--on-invalid drop leaves such records out, --on-invalid replace makes the character X; "
+            "both are counted",
+        )
 
 
 def _record_batch(

@@ -10,15 +10,24 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 from pipeline.config import IngestConfig, split_source
+from pipeline.core import alphabet
 from pipeline.engines.stage import Round, Rounds, Task, TaskResult, files_of, relative_path, total
 from pipeline.errors import ConfigurationError, InputFormatError, IntegrityError
 from pipeline.formats.corpus import num_parts_for, part_name, power_of_two_above
+from pipeline.formats.fasta_spans import Span, fasta_spans
 from pipeline.formats.manifest import Input, Kind, Manifest, Run, Source, make_manifest
 from pipeline.formats.storage import file_digest
 from pipeline.stages.ingest.merge import merge_part
 from pipeline.stages.ingest.read import read_chunk
 
+CHUNK_BYTES = 64 << 20
+"""Plain files are cut into chunks of this size, or larger ones …"""
+MAX_CHUNKS = 512
+"""… so that there are at most about so many."""
 SLICE_BYTES = 32 << 20
 """Records that a merge holds at a time, as they lie in the runs."""
 EXPANSION = 4
@@ -61,21 +70,29 @@ class Ingest:
 
     def rounds(self, folder: Path) -> Rounds:
         """Read every file, then merge every part."""
-        read = yield Round(label="read", tasks=[self._read_task(index, raw) for index, raw in enumerate(self.files)])
+        spans = [(raw, span) for raw in self.files for span in fasta_spans(raw.path, self._chunk_bytes)]
+        tasks = [self._read_task(index, raw, span) for index, (raw, span) in enumerate(spans)]
+        read = yield Round(label="read", tasks=tasks)
         counts, reasons = total(read, "counts"), total(read, "reasons")
         num_kept = counts["records_read"] - sum(reasons.values())
         if not num_kept:
             raise _nothing_kept(self.config.files, counts, reasons)
         num_parts = num_parts_for(num_kept, self.config.records_per_part)
         tasks = [self._merge_task(part, num_parts, read) for part in range(num_parts)]
-        merged = yield Round(label="merge", tasks=tasks)
+        warnings = _nucleotide_warnings([raw.path for raw, _ in spans], read)
+        merged = yield Round(label="merge", tasks=tasks, warnings=warnings)
         return self._manifest(folder, counts | total(merged, "counts"), reasons, merged)
 
-    def _read_task(self, index: int, raw: _RawFile) -> Task:
+    def _read_task(self, index: int, raw: _RawFile, span: Span) -> Task:
         name = f"chunk-{index:05d}"
-        arguments: dict[str, Any] = {"path": str(raw.path), "source": raw.source, "name": f"{name}.arrow"}
-        arguments |= {"on_invalid": self.config.on_invalid, "num_buckets": self._num_buckets}
+        arguments: dict[str, Any] = {"path": str(raw.path), "span": span, "source": raw.source}
+        arguments |= {"on_invalid": self.config.on_invalid, "num_buckets": self._num_buckets, "name": f"{name}.arrow"}
         return Task(name=name, function=read_chunk, arguments=arguments)
+
+    @property
+    def _chunk_bytes(self) -> int:
+        """Tasks of a second or more, and not so many that a merge opens a thousand files."""
+        return max(CHUNK_BYTES, sum(raw.num_bytes for raw in self.files) // MAX_CHUNKS)
 
     @property
     def _num_buckets(self) -> int:
@@ -129,6 +146,24 @@ def _identified(entries: Sequence[str]) -> tuple[_RawFile, ...]:
     if twice := next((path for path in paths if paths.count(path) > 1), None):
         raise ConfigurationError(f"{twice}: given twice", hint="its records would all be counted as duplicates")
     return tuple(sorted(raw_files, key=lambda raw: (raw.digest, raw.path.name)))
+
+
+def _nucleotide_warnings(paths: Sequence[Path], read: Sequence[TaskResult]) -> list[str]:
+    """A warning for each file that is almost only A, C, G, T, U and N.
+
+    Args:
+        paths: File of each task, in order.
+        read: What the tasks counted.
+    """
+    compositions: dict[Path, npt.NDArray[np.int64]] = {}
+    for path, result in zip(paths, read, strict=True):
+        compositions[path] = compositions.get(path, 0) + np.array(result.values["composition"])
+    return [
+        f"{path}: {100 * alphabet.nucleotide_fraction(composition):.1f} % of the letters are A, C, G, T, U or N: these "
+        "look like nucleotides, not proteins; translate them first if proteins were meant"
+        for path, composition in compositions.items()
+        if alphabet.looks_like_nucleotides(composition)
+    ]
 
 
 def _check_conservation(counts: dict[str, int], reasons: dict[str, int]) -> None:
