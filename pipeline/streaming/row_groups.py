@@ -1,0 +1,120 @@
+"""The open row groups of one rank: a table of slots that threads fill and batches are gathered from.
+
+::
+
+    slot        0       1       2       …
+    tokens   ┌───────┬───────┬───────┬──    rows in the order of the epoch, one slot after another:
+             │ group │ group │ group │      row ``slot · rows_per_group + offset`` in one take for all slots
+    segments │ ▤▤▤▤  │ ▤▤▤   │ ▤▤▤▤▤ │      lengths, record keys, starts; row_offsets say whose they are
+
+Different slots may be filled and gathered from in different threads at the same time; who fills which slot when is the
+caller's affair. Memory: slots times the bytes of a row group, touched only as far as slots are used.
+"""
+
+import threading
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.core.lanes import Int64Array
+from pipeline.formats.shards import RowGroup
+
+SEGMENT_COLUMNS = ("lengths", "record_keys", "starts")
+_SEGMENT_TYPES = {"lengths": np.uint32, "record_keys": np.uint64, "starts": np.uint32}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rows:
+    """Some rows; segment arrays are flat, row r owning ``row_offsets[r]:row_offsets[r + 1]``."""
+
+    input_ids: npt.NDArray[Any]
+    """uint8 or uint16 [rows, length]."""
+    row_offsets: Int64Array
+    """[rows + 1]."""
+    segments: dict[str, npt.NDArray[Any]]
+    """[segments] each: lengths uint32, and record_keys uint64 and starts uint32 if the table keeps them."""
+
+
+class RowGroupTable:
+    """Slots for decoded row groups.
+
+    Args:
+        num_slots: Row groups it holds at most.
+        rows_per_group: Rows of a row group at most.
+        length: Tokens of a row.
+        dtype: uint8 or uint16.
+        columns: Segment columns to keep, some of ``SEGMENT_COLUMNS``.
+    """
+
+    def __init__(
+        self, num_slots: int, *, rows_per_group: int, length: int, dtype: npt.DTypeLike, columns: tuple[str, ...]
+    ) -> None:
+        self._rows_per_group = rows_per_group
+        self._tokens = np.empty((num_slots * rows_per_group, length), dtype=dtype)
+        self._row_offsets = np.zeros((num_slots, rows_per_group + 1), dtype=np.int64)
+        self._segments = {name: np.empty((num_slots, 0), dtype=_SEGMENT_TYPES[name]) for name in columns}
+        self._growing = threading.Lock()
+
+    def fill(self, slot: int, group: RowGroup, order: Int64Array) -> None:
+        """Put a row group into a slot.
+
+        Args:
+            slot: Index of the slot.
+            group: Its decoded rows.
+            order: int64 [rows], the rows in the order in which they get their offsets.
+        """
+        first = slot * self._rows_per_group
+        # mode="clip": with the default, numpy gathers into a copy first.
+        np.take(group.input_ids, order, axis=0, out=self._tokens[first : first + len(order)], mode="clip")
+        counts = np.diff(group.row_offsets)[order]
+        wanted = ragged(group.row_offsets[order], counts)
+        np.cumsum(counts, out=self._row_offsets[slot, 1 : len(order) + 1])
+        with self._growing:
+            for name, table in self._segments.items():
+                if len(wanted) > table.shape[1]:
+                    table = self._segments[name] = _wider(table, len(wanted))  # noqa: PLW2901
+                table[slot, : len(wanted)] = getattr(group, name)[wanted]
+
+    def gather(self, slot: Int64Array, offset: Int64Array, *, pad_id: int) -> Rows:
+        """Rows from many slots.
+
+        Args:
+            slot: int64 [rows], −1 for a row of padding.
+            offset: int64 [rows], of each row in its row group.
+            pad_id: The token of rows of padding, which have no segments.
+        """
+        padding = slot < 0
+        slot, offset = np.where(padding, 0, slot), np.where(padding, 0, offset)
+        input_ids = self._tokens.take(slot * self._rows_per_group + offset, axis=0, mode="clip")
+        input_ids[padding] = pad_id
+        starts = self._row_offsets[slot, offset]
+        counts = np.where(padding, 0, self._row_offsets[slot, offset + 1] - starts)
+        segments = {}
+        for name, table in self._segments.items():
+            segments[name] = table.reshape(-1)[ragged(slot * table.shape[1] + starts, counts)]
+        return Rows(input_ids=input_ids, row_offsets=np.concatenate([[0], np.cumsum(counts)]), segments=segments)
+
+
+def ragged(starts: Int64Array, counts: Int64Array) -> Int64Array:
+    """``starts[0], starts[0] + 1, …`` (``counts[0]`` of them), then the same for ``starts[1]``, and so on.
+
+    Args:
+        starts: int64 [runs].
+        counts: int64 [runs].
+
+    Returns:
+        int64 [sum of counts].
+    """
+    ends = np.cumsum(counts)
+    shifts = np.repeat(starts - ends + counts, counts)
+    shifts += np.arange(len(shifts))
+    return shifts
+
+
+def _wider(table: npt.NDArray[Any], width: int) -> npt.NDArray[Any]:
+    """A copy with room for a quarter more than ``width``, so that few row groups need another."""
+    wider = np.zeros((len(table), width + width // 4), dtype=table.dtype)
+    wider[:, : table.shape[1]] = table
+    return wider
