@@ -16,6 +16,7 @@ import typer
 
 import pipeline
 from pipeline import config as settings
+from pipeline import options
 from pipeline.console import Console, Mode, ProgressWatcher
 from pipeline.core.pieces import Overlong
 from pipeline.errors import ConfigurationError, PipelineError
@@ -40,14 +41,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors and warnings.")]
-Workers = Annotated[int | None, typer.Option("--workers", help="Processes; by default the processors granted.")]
-Executor = Annotated[str, typer.Option("--executor", help="Who does the work: serial or processes.")]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Throw away another run's artefact in the way.")]
-Out = Annotated[Path, typer.Option("--out", help="Folder of the artefact.", show_default=False)]
-Corpus = Annotated[Path | None, typer.Option("--corpus", help="Where the corpus is, if it was moved.")]
 
 
 @contextmanager
@@ -87,7 +80,7 @@ def _tell(outcome: "StageOutcome", out: Path, console: Console, next_command: st
 @app.command()
 def ingest(
     files: Annotated[list[str] | None, typer.Argument(help="FASTA files, plain, .gz, .zst, .bz2 or .xz.")] = None,
-    out: Out = Path("corpus"),
+    out: options.Out = Path("corpus"),
     source: Annotated[
         list[str] | None, typer.Option("--source", help="NAME=FILE: a file, and the database its records are from.")
     ] = None,
@@ -97,14 +90,26 @@ def ingest(
     source_priority: Annotated[
         str, typer.Option(help="Whose record survives when sequences are equal, first one first.")
     ] = ",".join(DATABASE_NAMES),
+    replace: options.Replace = None,
+    min_length: options.MinLength = 0,
+    max_length: options.MaxLength = None,
+    max_nonstandard: options.MaxNonstandard = None,
+    max_low_complexity: options.MaxLowComplexity = None,
+    drop_fragments: options.DropFragments = False,
+    taxon: options.Taxon = None,
+    exclude_taxon: options.ExcludeTaxon = None,
+    database: options.Database = None,
+    exclude_database: options.ExcludeDatabase = None,
+    exclude: options.Exclude = None,
+    keep_dropped: options.KeepDropped = False,
     licence: Annotated[str | None, typer.Option(help="SPDX identifier of the input's licence, for the card.")] = None,
     release: Annotated[str | None, typer.Option(help="Release of the input, for the card.")] = None,
     url: Annotated[str | None, typer.Option(help="Where the input came from, for the card.")] = None,
-    executor: Executor = "processes",
-    workers: Workers = None,
-    overwrite: Overwrite = False,
-    as_json: Json = False,
-    quiet: Quiet = False,
+    executor: options.Executor = "processes",
+    workers: options.Workers = None,
+    overwrite: options.Overwrite = False,
+    as_json: options.Json = False,
+    quiet: options.Quiet = False,
 ) -> None:
     """Turn FASTA into a corpus: checked, exact duplicates merged, sorted by a hash of the residues.
 
@@ -117,7 +122,20 @@ def ingest(
             raise ConfigurationError(f"--source {unnamed}: expected NAME=FILE")
         values: dict[str, Any] = {"files": [*(files or []), *(source or [])], "on_invalid": on_invalid}
         values |= {"source_priority": [name.strip() for name in source_priority.split(",")]}
-        values |= {"licence": licence, "release": release, "url": url}
+        values |= {"licence": licence, "release": release, "url": url, "replace": replace or []}
+        values["keep_dropped"] = keep_dropped
+        values["filters"] = {
+            "exclude": exclude or [],
+            "sources": database or [],
+            "exclude_sources": exclude_database or [],
+            "taxa": taxon or [],
+            "exclude_taxa": exclude_taxon or [],
+            "drop_fragments": drop_fragments,
+            "min_length": min_length,
+            "max_length": max_length,
+            "max_nonstandard": max_nonstandard,
+            "max_low_complexity": max_low_complexity,
+        }
         if not values["files"]:
             raise ConfigurationError(
                 "no input: expected FASTA files", hint="pipeline ingest proteins.fasta --out corpus/"
@@ -130,7 +148,7 @@ def ingest(
 @app.command()
 def pack(
     corpus: Annotated[Path, typer.Argument(help="A corpus, made by `pipeline ingest`.")],
-    out: Out = Path("plan"),
+    out: options.Out = Path("plan"),
     length: Annotated[int, typer.Option(help="Tokens in a row, special tokens included.")] = _PACK.length,
     tokenizer: Annotated[
         str, typer.Option(help="esm2, esm3, protbert, prott5, evo2, progen2, progen3, amplify, …, or a JSON file.")
@@ -142,11 +160,11 @@ def pack(
     alignment: Annotated[int, typer.Option(help="Round the room of a segment up to this multiple.")] = _PACK.alignment,
     seed: Annotated[int, typer.Option(help="Seed of places, order of rows and crops.")] = _PACK.seed,
     epoch: Annotated[int, typer.Option(help="Draw the random crops of another epoch.")] = _PACK.epoch,
-    executor: Executor = "processes",
-    workers: Workers = None,
-    overwrite: Overwrite = False,
-    as_json: Json = False,
-    quiet: Quiet = False,
+    executor: options.Executor = "processes",
+    workers: options.Workers = None,
+    overwrite: options.Overwrite = False,
+    as_json: options.Json = False,
+    quiet: options.Quiet = False,
 ) -> None:
     """Plan which record goes into which row: exact first-fit decreasing.
 
@@ -165,16 +183,16 @@ def pack(
 @app.command()
 def shard(
     plan: Annotated[Path, typer.Argument(help="A plan, made by `pipeline pack`.")],
-    out: Out = Path("shards"),
-    corpus: Corpus = None,
+    out: options.Out = Path("shards"),
+    corpus: options.Corpus = None,
     layout: Annotated[settings.Layout, typer.Option(help="How tokens are stored.")] = _SHARD.layout,
     rows_per_group: Annotated[int | None, typer.Option(help="Rows in a Parquet row group.")] = None,
     rows_per_shard: Annotated[int, typer.Option(help="Rows in a shard at most.")] = _SHARD.rows_per_shard,
-    executor: Executor = "processes",
-    workers: Workers = None,
-    overwrite: Overwrite = False,
-    as_json: Json = False,
-    quiet: Quiet = False,
+    executor: options.Executor = "processes",
+    workers: options.Workers = None,
+    overwrite: options.Overwrite = False,
+    as_json: options.Json = False,
+    quiet: options.Quiet = False,
 ) -> None:
     """Write the rows of a plan as Parquet shards.
 
@@ -193,11 +211,11 @@ def shard(
 @app.command()
 def verify(
     path: Annotated[Path, typer.Argument(help="A corpus, a plan or shards.")],
-    corpus: Corpus = None,
-    executor: Executor = "processes",
-    workers: Workers = None,
-    as_json: Json = False,
-    quiet: Quiet = False,
+    corpus: options.Corpus = None,
+    executor: options.Executor = "processes",
+    workers: options.Workers = None,
+    as_json: options.Json = False,
+    quiet: options.Quiet = False,
 ) -> None:
     """Prove from the files alone that nothing was lost or changed: digests, schema, laws, every residue.
 
@@ -221,8 +239,8 @@ def inspect(
     row: Annotated[int | None, typer.Option(help="Show this packed row of shards, coloured by segment.")] = None,
     split: Annotated[str | None, typer.Option(help="Split of the row.")] = None,
     accession: Annotated[str | None, typer.Option(help="Say what became of this protein.")] = None,
-    as_json: Json = False,
-    quiet: Quiet = False,
+    as_json: options.Json = False,
+    quiet: options.Quiet = False,
 ) -> None:
     """Show what an artefact holds, one packed row, or what became of a protein.
 
@@ -246,11 +264,11 @@ def inspect(
 def run(
     recipe: Annotated[Path, typer.Argument(help="A recipe in TOML.")],
     out: Annotated[Path | None, typer.Option("--out", help="Folder of the artefacts, instead of the recipe's.")] = None,
-    executor: Executor = "processes",
-    workers: Workers = None,
-    overwrite: Overwrite = False,
-    as_json: Json = False,
-    quiet: Quiet = False,
+    executor: options.Executor = "processes",
+    workers: options.Workers = None,
+    overwrite: options.Overwrite = False,
+    as_json: options.Json = False,
+    quiet: options.Quiet = False,
 ) -> None:
     """Do all of a recipe: ingest, pack, shard, verify, and read one epoch. Does only what is missing.
 

@@ -51,6 +51,31 @@ class _Model(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
 
+class FilterConfig(_Model):
+    """Which records are left out. Each filter has a name, under which it counts; the first that hits is the reason."""
+
+    exclude: tuple[str, ...] = ()
+    """Files of accessions (one a line) or of sequences (FASTA) to leave out. In a recipe, relative to the recipe."""
+    sources: tuple[str, ...] = ()
+    """Databases to take; none: all."""
+    exclude_sources: tuple[str, ...] = ()
+    """Databases to leave out."""
+    taxa: tuple[int, ...] = ()
+    """NCBI taxon ids to take, exactly these; none: all."""
+    exclude_taxa: tuple[int, ...] = ()
+    """NCBI taxon ids to leave out."""
+    drop_fragments: bool = False
+    """Leave out what its header calls a fragment."""
+    min_length: int = Field(default=0, ge=0)
+    """Fewest residues."""
+    max_length: int | None = Field(default=None, ge=1)
+    """Most residues."""
+    max_nonstandard: float | None = Field(default=None, ge=0, le=1)
+    """Largest fraction of residues that are none of the 20 standard ones."""
+    max_low_complexity: float | None = Field(default=None, ge=0, le=1)
+    """Largest fraction of residues in segments of low complexity (SEG: window 12, 2.2 and 2.5 bits)."""
+
+
 class IngestConfig(_Model):
     """FASTA to corpus."""
 
@@ -62,6 +87,12 @@ class IngestConfig(_Model):
     """Which database's record survives when sequences are equal, first one first; names not listed come last."""
     records_per_part: int = Field(default=250_000, ge=1)
     """Parts are the least power of two that leaves at most this many records in each, before merging."""
+    replace: tuple[str, ...] = ()
+    """Letters to replace before anything is compared: UZOB=X, as ProtTrans does."""
+    filters: FilterConfig = FilterConfig()
+    """Which records are left out."""
+    keep_dropped: bool = False
+    """Write what was dropped, and why, to dropped/ inside the corpus."""
     licence: str | None = None
     """SPDX identifier of the input's licence, for the dataset card: CC-BY-4.0 for UniProt."""
     release: str | None = None
@@ -71,7 +102,11 @@ class IngestConfig(_Model):
 
     def meaning(self) -> dict[str, Any]:
         """What decides the content of the corpus."""
-        return self.model_dump(mode="json", include={"on_invalid", "source_priority", "records_per_part"})
+        included = {"on_invalid", "source_priority", "records_per_part", "replace", "filters"}
+        meaning = self.model_dump(mode="json", include=included)
+        # What an exclusion file holds counts, not where it is: the stage adds the digests.
+        meaning["filters"].pop("exclude")
+        return meaning
 
 
 class PackConfig(_Model):
@@ -193,12 +228,14 @@ def read_recipe(path: Path) -> Recipe:
         raise ConfigurationError(f"{path}: expected TOML, found {error}") from error
     recipe: Recipe = checked(Recipe, document, where=str(path))
     files = tuple(_beside(path, entry) for entry in recipe.ingest.files)
+    exclude = tuple(str(path.parent / name) for name in recipe.ingest.filters.exclude)
+    filters = recipe.ingest.filters.model_copy(update={"exclude": exclude})
     tokenizer = recipe.pack.tokenizer
     if tokenizer.endswith(".json"):
         tokenizer = str(path.parent / tokenizer)
     return recipe.model_copy(
         update={
-            "ingest": recipe.ingest.model_copy(update={"files": files}),
+            "ingest": recipe.ingest.model_copy(update={"files": files, "filters": filters}),
             "pack": recipe.pack.model_copy(update={"tokenizer": tokenizer}),
         }
     )

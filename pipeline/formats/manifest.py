@@ -21,7 +21,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 
 import pipeline
 from pipeline.errors import ArtefactError
-from pipeline.formats.storage import read_json, write_json
+from pipeline.formats.storage import file_digest, read_json, write_json
 
 FORMAT_VERSION = 1
 MANIFEST_NAME = "manifest.json"
@@ -131,6 +131,11 @@ class Manifest(_Model):
     software: dict[str, str]
     """Versions that wrote the artefact; no part of the fingerprint."""
 
+    @property
+    def tables(self) -> tuple[File, ...]:
+        """The Parquet files, in order: parts or shards, without the documents beside them."""
+        return tuple(file for file in self.files if file.path.endswith(".parquet"))
+
     def files_of(self, split: str | None) -> tuple[File, ...]:
         """The files of one split, in order."""
         return tuple(file for file in self.files if file.split == split)
@@ -154,7 +159,7 @@ def fingerprint_of(manifest: Manifest) -> str:
     """
     meaning = {key: value for key, value in manifest.configuration.items() if key not in _NOT_MEANING}
     parents = sorted(source.fingerprint for source in manifest.inputs if source.kind != "file")
-    files = [file.content for file in manifest.files if file.path.endswith(".parquet")]
+    files = [file.content for file in manifest.tables]
     return digest_of(
         {
             "kind": manifest.kind,
@@ -193,6 +198,12 @@ def make_manifest(
 def software_versions() -> dict[str, str]:
     """This package and the ones whose version can show in the files."""
     return {"pipeline": pipeline.__version__, **{name: metadata.version(name) for name in _REPORTED_PACKAGES}}
+
+
+def document_entry(folder: Path, name: str) -> File:
+    """The manifest's entry of a document beside the data, such as README.md: rows 0, content the bytes."""
+    num_bytes, digest = file_digest(folder / name)
+    return File(path=name, rows=0, bytes=num_bytes, xxh3_64=digest, content=digest)
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:

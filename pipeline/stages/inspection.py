@@ -165,7 +165,8 @@ def find_accession(folder: Path, accession: str) -> list[Whereabouts]:
 
 
 def _in_corpus(folder: Path, manifest: Manifest, accession: str) -> Iterator[Whereabouts]:
-    for file in manifest.files:
+    yield from _in_dropped(folder, accession)
+    for file in manifest.tables:
         table = read_columns(folder / file.path, ["accession", "length", "aliases", "num_merged", "source"])
         for row in _rows_with(table.column("accession"), accession):
             merged, length = table.column("num_merged")[row].as_py(), table.column("length")[row].as_py()
@@ -180,6 +181,14 @@ def _in_corpus(folder: Path, manifest: Manifest, accession: str) -> Iterator[Whe
             yield Whereabouts(place=f"{file.path} record {row}", story=f"merged into {survivor}: equal residues")
 
 
+def _in_dropped(folder: Path, accession: str) -> Iterator[Whereabouts]:
+    for path in sorted((folder / "dropped").glob("*.parquet")):
+        table = read_columns(path, ["reason", "accession"])
+        for row in _rows_with(table.column("accession"), accession):
+            reason = table.column("reason")[row].as_py()
+            yield Whereabouts(place=f"dropped/{path.name} record {row}", story=f"dropped: {reason}")
+
+
 def _rows_with(column: Any, value: str) -> list[int]:
     found: list[int] = np.flatnonzero(pc.equal(column, value).to_numpy(zero_copy_only=False)).tolist()
     return found
@@ -187,7 +196,7 @@ def _rows_with(column: Any, value: str) -> list[int]:
 
 def _in_plan(folder: Path, manifest: Manifest, accession: str) -> Iterator[Whereabouts]:
     corpus, corpus_manifest = find_input(folder, manifest, "corpus")
-    for part, file in zip(corpus_manifest.files, manifest.files, strict=True):
+    for part, file in zip(corpus_manifest.tables, manifest.tables, strict=True):
         records = _rows_with(read_columns(corpus / part.path, ["accession"]).column("accession"), accession)
         if not records:
             continue
@@ -202,9 +211,7 @@ def _in_plan(folder: Path, manifest: Manifest, accession: str) -> Iterator[Where
 
 def _in_shards(folder: Path, manifest: Manifest, accession: str) -> Iterator[Whereabouts]:
     special = Tokenizer.from_document(manifest.configuration["tokenizer"]).num_special_tokens
-    for file in manifest.files:
-        if file.split is None:
-            continue
+    for file in manifest.tables:
         table = read_columns(folder / file.path, ["accessions", "starts", "lengths"])
         offsets = np.cumsum(np.r_[0, pc.list_value_length(table.column("accessions")).to_numpy()])
         starts, lengths = (pc.list_flatten(table.column(name)) for name in ("starts", "lengths"))

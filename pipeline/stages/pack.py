@@ -49,7 +49,7 @@ class Pack:
     def rounds(self, folder: Path) -> Rounds:
         """Pack every part."""
         corpus = read_manifest(self.corpus, kind="corpus")
-        tasks = [self._task(index, self.corpus / file.path) for index, file in enumerate(corpus.files)]
+        tasks = [self._task(index, self.corpus / file.path) for index, file in enumerate(corpus.tables)]
         packed = yield Round(label="pack", tasks=tasks)
         counts = total(packed, "counts")
         reasons = total(packed, "reasons")

@@ -21,7 +21,16 @@ from pipeline.engines.stage import Round, Rounds, Task, TaskResult, artefact_inp
 from pipeline.formats.card import dataset_card
 from pipeline.formats.corpus import CorpusPart, read_part
 from pipeline.formats.huggingface import fast_tokenizer_document
-from pipeline.formats.manifest import File, Kind, Manifest, Run, find_input, make_manifest, read_manifest
+from pipeline.formats.manifest import (
+    File,
+    Kind,
+    Manifest,
+    Run,
+    document_entry,
+    find_input,
+    make_manifest,
+    read_manifest,
+)
 from pipeline.formats.parquet import read_columns
 from pipeline.formats.shards import ShardMetadata, ShardWriter, shard_name, token_array
 from pipeline.formats.storage import atomic_path, file_digest, write_json, write_text
@@ -105,7 +114,7 @@ class Shard:
 
     def _spans(self, split: str) -> Iterator[tuple[str, str, int, int]]:
         """(plan file, corpus file, first row, rows) of each shard."""
-        parts = [file.path for file in self.corpus_manifest.files]
+        parts = [file.path for file in self.corpus_manifest.tables]
         for plan_file, part in zip(self.plan_manifest.files_of(split), parts, strict=True):
             for first_row in range(0, plan_file.rows, self.config.rows_per_shard):
                 num_rows = min(self.config.rows_per_shard, plan_file.rows - first_row)
@@ -142,12 +151,7 @@ class Shard:
         )
         write_json(folder / TOKENIZER_NAME, document)
         write_text(folder / CARD_NAME, dataset_card(manifest))
-        return _companion(folder, TOKENIZER_NAME), _companion(folder, CARD_NAME)
-
-
-def _companion(folder: Path, name: str) -> File:
-    num_bytes, digest = file_digest(folder / name)
-    return File(path=name, rows=0, bytes=num_bytes, xxh3_64=digest, content=digest)
+        return document_entry(folder, TOKENIZER_NAME), document_entry(folder, CARD_NAME)
 
 
 def write_shard(

@@ -355,11 +355,11 @@ def test_counts_of_the_manifest_are_checked(copy):
 def test_collisions_of_the_hash_are_settled_by_accession(tmp_path, monkeypatch, build):
     """With a hash of two bits, nearly every record shares its key with others."""
     from pipeline.formats import corpus as corpus_format
-    from pipeline.stages.ingest import read as read_module
+    from pipeline.stages.ingest import sieve as sieve_module
     from pipeline.stages.verify import corpus as verify_module
 
     real = corpus_format.record_keys
-    for module in (read_module, verify_module):
+    for module in (sieve_module, verify_module):
         monkeypatch.setattr(module, "record_keys", lambda sequences: real(sequences) & np.uint64(3 << 62))
     made = build(tmp_path / "weak")
     for kind in ("corpus", "plan", "shards"):

@@ -20,9 +20,11 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.engines.stage import TaskResult
+from pipeline.engines.stage import SCRATCH_NAME, TaskResult
 from pipeline.formats.corpus import CORPUS_SCHEMA, MAX_ALIASES, key_range, part_writer
+from pipeline.formats.corpus_statistics import Statistics, statistics_of_part
 from pipeline.formats.runs import read_range
+from pipeline.formats.storage import write_text
 
 
 def merge_part(
@@ -50,16 +52,21 @@ def merge_part(
     """
     paths = [folder / run for run in runs]
     num_read = residues = 0
+    statistics = Statistics()
     with part_writer(folder, name) as (writer, written):
         for index in range(first_slice, end_slice):
             table = read_range(paths, *key_range(index, num_slices), num_buckets)
             merged = merge_records(table, source_priority)
             writer.write(merged)
+            statistics += statistics_of_part(merged)
             num_read += table.num_rows
             residues += pc.sum(merged.column("length")).as_py() or 0
     num_records = written[0].rows
     counts = {"records": num_records, "records_merged": num_read - num_records, "residues": residues}
-    return TaskResult(files=tuple(written), counts=counts)
+    statistics_name = f"{SCRATCH_NAME}/{name}.statistics.json"
+    write_text(folder / statistics_name, statistics.model_dump_json(), durable=False)
+    scratch = {statistics_name: (folder / statistics_name).stat().st_size}
+    return TaskResult(files=tuple(written), counts=counts, scratch=scratch)
 
 
 def merge_records(table: pa.Table, source_priority: Sequence[str]) -> pa.Table:

@@ -15,14 +15,21 @@ import numpy.typing as npt
 
 from pipeline.config import IngestConfig, split_source
 from pipeline.core import alphabet
+from pipeline.core.replacement import replacement_table
 from pipeline.engines.stage import Round, Rounds, Task, TaskResult, files_of, relative_path, total
 from pipeline.errors import ConfigurationError, InputFormatError, IntegrityError
 from pipeline.formats.corpus import num_parts_for, part_name, power_of_two_above
+from pipeline.formats.corpus_statistics import Statistics, merge
+from pipeline.formats.corpus_summary import REPORT_NAME, report_document
 from pipeline.formats.fasta_spans import Span, fasta_spans
-from pipeline.formats.manifest import Input, Kind, Manifest, Run, Source, make_manifest
-from pipeline.formats.storage import file_digest
+from pipeline.formats.headers import DATABASE_NAMES
+from pipeline.formats.manifest import File, Input, Kind, Manifest, Run, Source, document_entry, make_manifest
+from pipeline.formats.report_page import PAGE_NAME, report_page
+from pipeline.formats.storage import file_digest, write_json, write_text
+from pipeline.stages.ingest.filtering import Filtering
 from pipeline.stages.ingest.merge import merge_part
 from pipeline.stages.ingest.read import read_chunk
+from pipeline.stages.ingest.sieve import Reading
 
 CHUNK_BYTES = 64 << 20
 """Plain files are cut into chunks of this size, or larger ones …"""
@@ -61,12 +68,20 @@ class Ingest:
 
     def describe(self, folder: Path) -> Run:
         """Configuration and the digest of every input file."""
+        # Wrong names are told before anything is read.
+        self._filtering.predicates()
+        replacement_table(*self.config.replace)
         named = sorted((raw.digest, raw.source) for raw in self.files if raw.source is not None)
         inputs = tuple(
             Input(kind="file", fingerprint=raw.digest, path=relative_path(raw.path, folder)) for raw in self.files
         )
-        configuration = self.config.meaning() | {"sources": [f"{source}={digest}" for digest, source in named]}
+        configuration = self._meaning() | {"sources": [f"{source}={digest}" for digest, source in named]}
+        configuration["keep_dropped"] = self.config.keep_dropped
         return Run(kind=self.kind, configuration=configuration, inputs=inputs)
+
+    def _meaning(self) -> dict[str, Any]:
+        excluded = sorted(file_digest(Path(name), bits=128)[1] for name in self.config.filters.exclude)
+        return self.config.meaning() | {"excluded": excluded}
 
     def rounds(self, folder: Path) -> Rounds:
         """Read every file, then merge every part."""
@@ -81,13 +96,29 @@ class Ingest:
         tasks = [self._merge_task(part, num_parts, read) for part in range(num_parts)]
         warnings = _nucleotide_warnings([raw.path for raw, _ in spans], read)
         merged = yield Round(label="merge", tasks=tasks, warnings=warnings)
-        return self._manifest(folder, counts | total(merged, "counts"), reasons, merged)
+        manifest = self._manifest(folder, counts | total(merged, "counts"), reasons, merged)
+        return manifest.model_copy(update={"files": (*manifest.files, *_reports(folder, manifest, [*read, *merged]))})
 
     def _read_task(self, index: int, raw: _RawFile, span: Span) -> Task:
         name = f"chunk-{index:05d}"
-        arguments: dict[str, Any] = {"path": str(raw.path), "span": span, "source": raw.source}
-        arguments |= {"on_invalid": self.config.on_invalid, "num_buckets": self._num_buckets, "name": f"{name}.arrow"}
-        return Task(name=name, function=read_chunk, arguments=arguments)
+        reading = Reading(
+            path=raw.path,
+            span=span,
+            source=raw.source,
+            on_invalid=self.config.on_invalid,
+            replace=self.config.replace,
+            filtering=self._filtering,
+            keep_dropped=self.config.keep_dropped,
+            name=name,
+            num_buckets=self._num_buckets,
+        )
+        return Task(name=name, function=read_chunk, arguments={"reading": reading})
+
+    @property
+    def _filtering(self) -> Filtering:
+        given = [raw.source for raw in self.files if raw.source is not None]
+        names = tuple(dict.fromkeys([*DATABASE_NAMES, *sorted(given)]))
+        return Filtering(config=self.config.filters, source_names=names)
 
     @property
     def _chunk_bytes(self) -> int:
@@ -101,7 +132,7 @@ class Ingest:
         return min(MAX_BUCKETS, power_of_two_above(expected / SLICE_BYTES))
 
     def _merge_task(self, part: int, num_parts: int, read: Sequence[TaskResult]) -> Task:
-        runs = {name: size for result in read for name, size in result.scratch.items()}
+        runs = {name: size for result in read for name, size in result.scratch.items() if name.endswith(".arrow")}
         slices = power_of_two_above(sum(runs.values()) / num_parts / SLICE_BYTES)
         arguments: dict[str, Any] = {"name": part_name(part), "runs": sorted(runs), "num_buckets": self._num_buckets}
         arguments |= {"first_slice": part * slices, "end_slice": (part + 1) * slices, "num_slices": num_parts * slices}
@@ -114,7 +145,7 @@ class Ingest:
         _check_conservation(counts, reasons)
         return make_manifest(
             self.kind,
-            configuration=self.config.meaning(),
+            configuration=self._meaning(),
             inputs=self.describe(folder).inputs,
             files=files_of(merged),
             counts=counts,
@@ -146,6 +177,15 @@ def _identified(entries: Sequence[str]) -> tuple[_RawFile, ...]:
     if twice := next((path for path in paths if paths.count(path) > 1), None):
         raise ConfigurationError(f"{twice}: given twice", hint="its records would all be counted as duplicates")
     return tuple(sorted(raw_files, key=lambda raw: (raw.digest, raw.path.name)))
+
+
+def _reports(folder: Path, manifest: Manifest, results: Sequence[TaskResult]) -> tuple[File, File]:
+    """Write report.json and report.html: what the corpus holds, for programs and people."""
+    names = [name for result in results for name in result.scratch if name.endswith(".statistics.json")]
+    statistics = merge(Statistics.model_validate_json((folder / name).read_text(encoding="utf-8")) for name in names)
+    write_json(folder / REPORT_NAME, report_document(manifest.fingerprint, statistics))
+    write_text(folder / PAGE_NAME, report_page(manifest, statistics))
+    return document_entry(folder, REPORT_NAME), document_entry(folder, PAGE_NAME)
 
 
 def _nucleotide_warnings(paths: Sequence[Path], read: Sequence[TaskResult]) -> list[str]:

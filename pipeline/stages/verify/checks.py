@@ -56,7 +56,9 @@ def check_folder(folder: Path, manifest: Manifest) -> list[Finding]:
         message = f"fingerprint: expected {expected} from its contents, found {manifest.fingerprint}: it was changed"
         findings.append(Finding(path=MANIFEST_NAME, message=message))
     listed = {file.path for file in manifest.files}
-    present = {path.relative_to(folder).as_posix() for path in folder.rglob("*.parquet")}
+    present = {
+        path.relative_to(folder).as_posix() for path in folder.rglob("*.parquet") if path.parent.name != "dropped"
+    }
     strangers = [
         Finding(path=name, message="not in the manifest: it does not belong here") for name in present - listed
     ]

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from pipeline.engines.execution import Executor
 from pipeline.engines.stage import TaskResult, Watcher
+from pipeline.errors import ArtefactError
 from pipeline.formats.manifest import File, Manifest, find_input, read_manifest
 from pipeline.stages.verify.checks import Checked, Finding, check_file, check_folder, merged
 from pipeline.stages.verify.corpus import verify_corpus_part
@@ -56,7 +57,9 @@ def verify(folder: Path, *, executor: Executor, watcher: Watcher, corpus: Path |
         results.append(result)
         watcher.task_finished(manifest.kind, TaskResult())
     checked = merged(results)
+    documents = [file for file in manifest.files if file not in manifest.tables]
     findings = [*check_folder(folder, manifest), *checked.findings]
+    findings += [finding for file in documents for finding in check_file(folder, file)]
     if not findings:
         findings = _sums(manifest, checked.counts)
     ordered = tuple(sorted(findings, key=lambda finding: (finding.path, finding.message)))
@@ -64,15 +67,20 @@ def verify(folder: Path, *, executor: Executor, watcher: Watcher, corpus: Path |
 
 
 def _corpus_calls(folder: Path, manifest: Manifest, _: Path | None) -> list[Call]:
-    num_parts = len(manifest.files)
-    return [partial(verify_corpus_part, folder, file, index, num_parts) for index, file in enumerate(manifest.files)]
+    num_parts = len(manifest.tables)
+    return [partial(verify_corpus_part, folder, file, index, num_parts) for index, file in enumerate(manifest.tables)]
 
 
 def _plan_calls(folder: Path, manifest: Manifest, corpus: Path | None) -> list[Call]:
     parts = _corpus_parts(folder, manifest, corpus)
+    if len(parts) != len(manifest.tables):
+        raise ArtefactError(
+            f"{folder}: expected a file for each of the {len(parts)} parts of its corpus, found {len(manifest.tables)}",
+            hint="the manifest was changed: make the plan again with --overwrite",
+        )
     return [
         partial(verify_plan_part, folder, file, part, manifest.configuration)
-        for file, part in zip(manifest.files, parts, strict=True)
+        for file, part in zip(manifest.tables, parts, strict=True)
     ]
 
 
@@ -81,8 +89,8 @@ def _shards_calls(folder: Path, manifest: Manifest, corpus: Path | None) -> list
     plan_fingerprint = next(source.fingerprint for source in manifest.inputs if source.kind == "plan")
     of_part: dict[int, list[File]] = defaultdict(list)
     others: list[File] = []
-    for file in manifest.files:
-        part = part_of_shard(folder / file.path, len(parts)) if file.split else None
+    for file in manifest.tables:
+        part = part_of_shard(folder / file.path, len(parts))
         if part is None:
             others.append(file)
         else:
@@ -95,23 +103,23 @@ def _shards_calls(folder: Path, manifest: Manifest, corpus: Path | None) -> list
             part,
             manifest.configuration,
             plan_fingerprint=plan_fingerprint,
-            all_readable=not any(file.split for file in others),
+            all_readable=not others,
         )
         for index, part in enumerate(parts)
     ]
-    return [*calls, partial(_verify_others, folder, others)]
+    return [*calls, partial(_verify_others, folder, others)] if others else calls
 
 
 def _verify_others(folder: Path, files: Sequence[File]) -> Checked:
     findings = [finding for file in files for finding in check_file(folder, file)]
-    unread = [file for file in files if file.split and not any(finding.path == file.path for finding in findings)]
+    unread = [file for file in files if not any(finding.path == file.path for finding in findings)]
     findings += [Finding(path=file.path, message="cannot be read as a shard") for file in unread]
     return Checked(counts={"files": len(files)}, findings=tuple(findings))
 
 
 def _corpus_parts(folder: Path, manifest: Manifest, corpus: Path | None) -> list[Path]:
     place, found = find_input(folder, manifest, "corpus", override=corpus)
-    return [place / file.path for file in found.files]
+    return [place / file.path for file in found.tables]
 
 
 def _sums(manifest: Manifest, counts: dict[str, int]) -> list[Finding]:

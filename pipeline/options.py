@@ -1,0 +1,33 @@
+"""Options that commands share, or have many of: name, type and help text."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors and warnings.")]
+Workers = Annotated[int | None, typer.Option("--workers", help="Processes; by default the processors granted.")]
+Executor = Annotated[str, typer.Option("--executor", help="Who does the work: serial or processes.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Throw away another run's artefact in the way.")]
+Out = Annotated[Path, typer.Option("--out", help="Folder of the artefact.", show_default=False)]
+Corpus = Annotated[Path | None, typer.Option("--corpus", help="Where the corpus is, if it was moved.")]
+
+Replace = Annotated[list[str] | None, typer.Option(help="Letters to replace first: UZOB=X, as ProtTrans does.")]
+MinLength = Annotated[int, typer.Option(help="Drop what has fewer residues.")]
+MaxLength = Annotated[int | None, typer.Option(help="Drop what has more residues.")]
+MaxNonstandard = Annotated[
+    float | None, typer.Option(help="Drop above this fraction of residues outside the 20 standard ones.")
+]
+MaxLowComplexity = Annotated[
+    float | None, typer.Option(help="Drop above this fraction of residues in segments of low complexity.")
+]
+DropFragments = Annotated[bool, typer.Option("--drop-fragments", help="Drop what its header calls a fragment.")]
+Taxon = Annotated[list[int] | None, typer.Option(help="Keep only this NCBI taxon id; may be repeated.")]
+ExcludeTaxon = Annotated[list[int] | None, typer.Option(help="Drop this NCBI taxon id; may be repeated.")]
+Database = Annotated[list[str] | None, typer.Option(help="Keep only records of this database; may be repeated.")]
+ExcludeDatabase = Annotated[list[str] | None, typer.Option(help="Drop records of this database; may be repeated.")]
+Exclude = Annotated[list[str] | None, typer.Option(help="File of accessions, or FASTA of sequences, to leave out.")]
+KeepDropped = Annotated[
+    bool, typer.Option("--keep-dropped", help="Write what was dropped, and why, to dropped/ in the corpus.")
+]

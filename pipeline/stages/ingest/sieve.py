@@ -1,0 +1,207 @@
+"""From a block of FASTA to the records that are kept, and what became of the others.
+
+::
+
+    block ──▶ '*' at the end off ──▶ invalid characters ──▶ letters replaced ──▶ filters ──▶ record keys ──▶ kept
+                                     drop, X or error                            one reason for each dropped record
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipeline.config import OnInvalid
+from pipeline.core import alphabet
+from pipeline.core.replacement import replace_residues, replacement_table
+from pipeline.errors import InputFormatError
+from pipeline.formats.corpus import record_keys
+from pipeline.formats.corpus_statistics import Statistics, statistics_of_dropped
+from pipeline.formats.fasta import FastaBlock
+from pipeline.formats.fasta_spans import Span, lines_before, records_before
+from pipeline.formats.headers import parse_headers
+from pipeline.formats.parquet import RowGroupWriter
+from pipeline.formats.runs import RUN_SCHEMA
+from pipeline.formats.storage import atomic_path
+from pipeline.stages.ingest.filtering import Filtering
+
+EMPTY_SEQUENCE = "empty-sequence"
+DROPPED_NAME = "dropped"
+DROPPED_SCHEMA = pa.schema(
+    [pa.field("reason", pa.string()), *(field for field in RUN_SCHEMA if field.name != "record_key")]
+)
+"""Columns of what ``--keep-dropped`` writes."""
+
+Codes = npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """How to read one input file, or a span of one; picklable."""
+
+    path: Path
+    span: Span
+    source: str | None
+    """Database name that overrides what the headers say."""
+    on_invalid: OnInvalid
+    replace: tuple[str, ...]
+    filtering: Filtering
+    keep_dropped: bool
+    name: str
+    """Names the files of the task."""
+    num_buckets: int
+    """Buckets of each run, a power of two."""
+
+
+@dataclass(slots=True)
+class Tally:
+    """What was counted so far."""
+
+    counts: Counter[str] = field(default_factory=Counter)
+    reasons: Counter[str] = field(default_factory=Counter)
+    composition: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(256, dtype=np.int64))
+    dropped: Statistics = field(default_factory=Statistics)
+
+    def gather(self, sieved: "Iterable[Sieved]", writer: RowGroupWriter | None) -> Iterator[pa.RecordBatch]:
+        """Add up what was counted in each block and pass its records on; what was dropped goes to ``writer``."""
+        for block in sieved:
+            self.counts.update(block.tally.counts)
+            self.reasons.update(block.tally.reasons)
+            self.composition += block.tally.composition
+            if block.dropped is not None:
+                self.dropped += block.tally.dropped
+                if writer is not None:
+                    writer.write(block.dropped)
+            yield block.kept
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sieved:
+    """What became of the records of a block."""
+
+    kept: pa.RecordBatch
+    """Columns of ``RUN_SCHEMA``."""
+    dropped: pa.Table | None
+    """Columns of ``DROPPED_SCHEMA``; None where nothing was dropped."""
+    tally: Tally
+
+
+class Sieve:
+    """Decides what becomes of each record of a file."""
+
+    def __init__(self, reading: Reading) -> None:
+        self._reading = reading
+        self._table = replacement_table(*reading.replace)
+        names = [predicate.name for predicate in reading.filtering.predicates()]
+        self._reasons = ("", EMPTY_SEQUENCE, *alphabet.INVALID_REASONS, *names)
+
+    def sift(self, block: FastaBlock) -> Sieved:
+        """Split the records of a block into those that are kept and those that are not."""
+        tally = Tally()
+        residues, offsets, num_stripped = alphabet.strip_stops(block.residues, block.offsets)
+        tally.composition += alphabet.composition(residues)
+        tally.counts["records_read"] += len(block.headers)
+        tally.counts["residues_read"] += len(residues)
+        tally.counts["trailing_stops_removed"] += num_stripped
+        tally.counts["comment_lines"] += block.num_comment_lines
+        if self._reading.on_invalid is OnInvalid.REPLACE:
+            residues, num_invalid = alphabet.replace_invalid(residues)
+            tally.counts["residues_replaced"] += num_invalid
+        if self._reading.replace:
+            residues, num_replaced = replace_residues(residues, self._table)
+            tally.counts["letters_replaced"] += num_replaced
+        columns = parse_headers(block.headers, source=self._reading.source)
+        codes = self._codes(block, columns, residues, offsets)
+        return self._split(columns, residues, offsets, codes=codes, tally=tally)
+
+    def _codes(
+        self, block: FastaBlock, columns: pa.RecordBatch, residues: alphabet.ByteArray, offsets: alphabet.Offsets
+    ) -> Codes:
+        """uint8 [records]: index into the reasons, 0 for what is kept."""
+        codes: Codes = (np.diff(offsets) == 0).astype(np.uint8)
+        invalid = alphabet.find_invalid(residues, offsets)
+        if len(invalid.record) and self._reading.on_invalid is OnInvalid.ERROR:
+            raise self._invalid_error(invalid, block)
+        codes[invalid.record] = 2 + invalid.reason
+        first_filter = 2 + len(alphabet.INVALID_REASONS)
+        if len(self._reasons) > first_filter:
+            valid = codes == 0
+            chosen = alphabet.select_records(residues, offsets, valid)
+            filtered = self._reading.filtering.reasons(columns.filter(pa.array(valid)), *chosen)
+            codes[valid] = np.where(filtered > 0, filtered + (first_filter - 1), 0)
+        return codes
+
+    def _split(
+        self,
+        columns: pa.RecordBatch,
+        residues: alphabet.ByteArray,
+        offsets: alphabet.Offsets,
+        *,
+        codes: Codes,
+        tally: Tally,
+    ) -> Sieved:
+        keep = codes == 0
+        if keep.all():
+            return Sieved(kept=_record_batch(columns, residues, offsets), dropped=None, tally=tally)
+        for code, number in enumerate(np.bincount(codes[~keep]).tolist()):
+            if number:
+                tally.reasons[self._reasons[code]] += number
+        gone = _record_batch(columns.filter(pa.array(~keep)), *alphabet.select_records(residues, offsets, ~keep))
+        reasons = pa.array(self._reasons).take(pa.array(codes[~keep]))
+        dropped = pa.Table.from_batches([gone]).drop_columns(["record_key"]).add_column(0, "reason", reasons)
+        facts = {"reason": reasons, "accession": gone.column("accession").cast(pa.string())}
+        facts["length"] = pc.binary_length(gone.column("sequence")).cast(pa.int64())
+        tally.dropped = statistics_of_dropped(pa.table(facts))
+        kept = _record_batch(columns.filter(pa.array(keep)), *alphabet.select_records(residues, offsets, keep))
+        return Sieved(kept=kept, dropped=dropped, tally=tally)
+
+    def _invalid_error(self, invalid: alphabet.InvalidRecords, block: FastaBlock) -> InputFormatError:
+        path, start, at = self._reading.path, self._reading.span.start, int(invalid.record[0])
+        header = block.headers[at].as_py()
+        record = records_before(path, start) + block.first_record + at + 1
+        line = lines_before(path, start) + int(block.lines[at])
+        return InputFormatError(
+            f"{path}: record {record} ({header[:60]!r}, line {line}, byte {int(block.byte_offsets[at])}): "
+            f"expected residue letters, found {chr(int(invalid.character[0]))!r} at residue "
+            f"{int(invalid.position[0]) + 1}",
+            hint="--on-invalid drop leaves such records out, --on-invalid replace makes the character X; "
+            "both are counted",
+        )
+
+
+@contextmanager
+def dropped_writer(folder: Path, name: str) -> Iterator[RowGroupWriter]:
+    """A writer of what one task drops."""
+    with (
+        atomic_path(folder / DROPPED_NAME / f"{name}.parquet") as temporary,
+        RowGroupWriter(temporary, DROPPED_SCHEMA, rows_per_group=65_536, dictionaries=["reason", "source"]) as writer,
+    ):
+        yield writer
+
+
+def _record_batch(columns: pa.RecordBatch, residues: alphabet.ByteArray, offsets: alphabet.Offsets) -> pa.RecordBatch:
+    """Records with the columns of ``RUN_SCHEMA``."""
+    buffers = [pa.py_buffer(np.ascontiguousarray(array)) for array in (offsets, residues)]
+    sequences = pa.LargeStringArray.from_buffers(columns.num_rows, *buffers)
+    keys = record_keys(sequences)
+    named = {name: columns.column(name).cast(RUN_SCHEMA.field(name).type) for name in columns.schema.names}
+    named["accession"] = _minted(named["accession"], keys)
+    named |= {"record_key": pa.array(keys), "sequence": sequences}
+    return pa.RecordBatch.from_arrays([named[name] for name in RUN_SCHEMA.names], schema=RUN_SCHEMA)
+
+
+def _minted(accessions: pa.Array, keys: npt.NDArray[np.uint64]) -> pa.Array:
+    """Accessions, with ``seq-<key in hexadecimal>`` where the header was empty."""
+    nameless = np.flatnonzero(pc.equal(pc.binary_length(accessions), 0).to_numpy(zero_copy_only=False))
+    if not len(nameless):
+        return accessions
+    minted = pa.array([f"seq-{key:016x}" for key in keys[nameless].tolist()], accessions.type)
+    mask = np.zeros(len(accessions), dtype=bool)
+    mask[nameless] = True
+    return pc.replace_with_mask(accessions, pa.array(mask), minted)
