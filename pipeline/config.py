@@ -140,13 +140,13 @@ class ShardConfig(_Model):
     layout: Layout = Layout.LIST
     """How tokens are stored."""
     rows_per_group: int | None = Field(default=None, ge=1)
-    """Rows in a Parquet row group, the unit of reading and shuffling; by default 256 Ki tokens."""
+    """Rows in a Parquet row group, the unit of reading and shuffling; by default 512 Ki tokens."""
     rows_per_shard: int = Field(default=131_072, ge=1)
     """Rows in a shard at most; a part of the plan never shares a shard with another."""
 
     def group_rows(self, length: int) -> int:
         """Rows in a row group for rows of ``length`` tokens."""
-        return self.rows_per_group or max(16, (1 << 18) // length)
+        return self.rows_per_group or max(16, (1 << 19) // length)
 
 
 class StreamConfig(_Model):

@@ -75,8 +75,8 @@ def test_the_default_priority_names_every_database():
     assert IngestConfig(files=("a",)).source_priority == DATABASE_NAMES
 
 
-def test_row_groups_hold_about_a_quarter_million_tokens():
-    assert [ShardConfig().group_rows(length) for length in (512, 1024, 2048, 8192, 1 << 20)] == [512, 256, 128, 32, 16]
+def test_row_groups_hold_about_half_a_million_tokens():
+    assert [ShardConfig().group_rows(length) for length in (512, 1024, 2048, 8192, 1 << 20)] == [1024, 512, 256, 64, 16]
     assert ShardConfig(rows_per_group=7).group_rows(1024) == 7
 
 

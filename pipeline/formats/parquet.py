@@ -48,7 +48,8 @@ class RowGroupWriter:
         self._hasher = ContentHasher()
         options: dict[str, Any] = {"compression": "zstd", "compression_level": COMPRESSION_LEVEL}
         options |= {"use_dictionary": list(dictionaries), "write_statistics": list(statistics)}
-        self._writer = pq.ParquetWriter(path, schema, store_schema=True, **options)
+        # A flipped bit in a page would else give other values and no error.
+        self._writer = pq.ParquetWriter(path, schema, store_schema=True, write_page_checksum=True, **options)
 
     @property
     def num_rows(self) -> int:
@@ -95,7 +96,7 @@ def read_columns(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
         IntegrityError: The file is missing, cut short, damaged or lacks a column.
     """
     try:
-        with pq.ParquetFile(path) as file:
+        with pq.ParquetFile(path, page_checksum_verification=True) as file:
             return file.read(columns=None if columns is None else list(columns))
     except (pa.ArrowException, OSError, KeyError) as error:
         raise IntegrityError(

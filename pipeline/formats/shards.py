@@ -14,7 +14,8 @@ fixed_size_binary, little-endian (layout ``binary``, several times faster). Ever
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -156,7 +157,7 @@ class ShardFile:
             self._footer = pq.read_metadata(path)
             pairs = self._footer.metadata or {}
             self.metadata = ShardMetadata(**json.loads(pairs[METADATA_KEY]))
-        except (pa.ArrowInvalid, OSError) as error:
+        except (pa.ArrowException, OSError) as error:
             raise IntegrityError(
                 f"{path}: expected a Parquet file, found {error}", hint="make the shards again"
             ) from error
@@ -179,10 +180,21 @@ class ShardFile:
         Raises:
             IntegrityError: The row group cannot be decoded; the message names file and row group.
         """
+        with (
+            self._decoding(index),
+            pq.ParquetFile(self.path, metadata=self._footer, page_checksum_verification=True) as file,
+        ):
+            table = file.read_row_group(index, columns=columns, use_threads=False)
+            if columns is not None:
+                table = table.select(columns)
+            return table
+
+    @contextmanager
+    def _decoding(self, index: int) -> Iterator[None]:
+        # A footer has no checksum: where it is damaged Arrow may fail in any of these ways.
         try:
-            with pq.ParquetFile(self.path, metadata=self._footer) as file:
-                return file.read_row_group(index, columns=columns, use_threads=False)
-        except (pa.ArrowException, OSError) as error:
+            yield
+        except (pa.ArrowException, OSError, KeyError, ValueError, IndexError, TypeError) as error:
             raise IntegrityError(
                 f"{self.path}: row group {index} cannot be decoded: {error}",
                 hint="run `pipeline verify` on the folder; make damaged shards again with `pipeline shard`",
@@ -193,24 +205,33 @@ class ShardFile:
         columns = ["input_ids", "lengths", "record_keys", "starts"]
         columns += ["accessions"] * accessions + ["sequence_id"] * sequence_id
         table = self.read_table(index, columns)
-        lengths, row_offsets = _flat(table, "lengths")
-        return RowGroup(
-            input_ids=_matrix(table, "input_ids", self.metadata.dtype, self.metadata.length),
-            lengths=lengths.to_numpy(),
-            row_offsets=row_offsets,
-            record_keys=_flat(table, "record_keys")[0].to_numpy(),
-            starts=_flat(table, "starts")[0].to_numpy(),
-            accessions=_flat(table, "accessions")[0] if accessions else None,
-            sequence_id=_matrix(table, "sequence_id", "int16", self.metadata.length) if sequence_id else None,
-        )
+        with self._decoding(index):
+            lengths, row_offsets = _flat(table, "lengths")
+            return RowGroup(
+                input_ids=_matrix(table, "input_ids", self.metadata.dtype, self.metadata.length),
+                lengths=_numbers(lengths),
+                row_offsets=row_offsets,
+                record_keys=_numbers(_flat(table, "record_keys")[0]),
+                starts=_numbers(_flat(table, "starts")[0]),
+                accessions=_flat(table, "accessions")[0] if accessions else None,
+                sequence_id=_matrix(table, "sequence_id", "int16", self.metadata.length) if sequence_id else None,
+            )
 
 
 def _flat(table: pa.Table, name: str) -> tuple[pa.Array, npt.NDArray[np.int64]]:
     array = table.column(name).combine_chunks()
     if isinstance(array, pa.ChunkedArray):
         array = array.chunk(0) if array.num_chunks else pa.array([], array.type)
-    offsets = array.offsets.to_numpy().astype(np.int64)
+    offsets = _numbers(array.offsets).astype(np.int64)
     return array.flatten(), offsets - offsets[0]
+
+
+def _numbers(array: pa.Array) -> npt.NDArray[Any]:
+    """A primitive array without nulls as a view; ``to_numpy`` would load pandas where it is installed."""
+    dtype = np.dtype(str(array.type))
+    if not len(array):
+        return np.empty(0, dtype=dtype)
+    return np.frombuffer(array.buffers()[1], dtype=dtype, count=array.offset + len(array))[array.offset :]
 
 
 def _matrix(table: pa.Table, name: str, dtype: str, length: int) -> npt.NDArray[Any]:
@@ -222,5 +243,5 @@ def _matrix(table: pa.Table, name: str, dtype: str, length: int) -> npt.NDArray[
             flat = np.frombuffer(chunk.buffers()[1], dtype=np.uint8)[chunk.offset * width :]
             rows.append(flat[: len(chunk) * width].view(little_endian).reshape(len(chunk), length))
         else:
-            rows.append(chunk.flatten().to_numpy().reshape(len(chunk), length))
+            rows.append(_numbers(chunk.flatten()).reshape(len(chunk), length))
     return rows[0] if len(rows) == 1 else np.concatenate([*rows, np.empty((0, length), dtype=little_endian)])

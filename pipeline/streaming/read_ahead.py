@@ -8,12 +8,13 @@
 
 The consumer's thread plans blocks and hands tasks to the pool. A task may wait for tasks handed in before it, never for
 a later one and never for the consumer: so nothing can lock up, and when the consumer goes away the threads end by
-themselves. ``make`` waits for the row groups of its block; ``decode`` waits until all blocks that read the former
-content of its slot are made. Whatever a task raises reaches the consumer with the block it belongs to.
+themselves. ``make`` waits for the row groups of its block; ``decode`` waits until all blocks are gathered that may read
+the former content of its slot. Whatever a task raises reaches the consumer with the block it belongs to.
 
 Decoding, gathering and most of the rest release the GIL.
 """
 
+import threading
 import weakref
 from collections import deque
 from collections.abc import Iterator
@@ -46,7 +47,8 @@ class MadeBlock(NamedTuple):
     """[rows + 1], whose the segments of the batch are."""
 
 
-_Readers = tuple[Future[MadeBlock], ...]
+_Readers = tuple[threading.Event, ...]
+"""Set when a block has been gathered; unlike its future, an event does not keep the block in memory."""
 
 
 class ReadAhead:
@@ -89,9 +91,9 @@ class ReadAhead:
             columns=columns,
         )
         self._slot_of_place = {PADDING: PADDING}
-        # Tasks that may be unfinished, in the order in which they were handed in.
+        # What may be unfinished, in the order in which it was handed in.
         self._decoding: list[Future[None]] = []
-        self._making: list[Future[MadeBlock]] = []
+        self._gathering: list[threading.Event] = []
 
     def __iter__(self) -> Iterator[MadeBlock]:
         pool = ThreadPoolExecutor(self._num_threads, thread_name_prefix="pipeline-reader")
@@ -111,29 +113,35 @@ class ReadAhead:
     def _submit(self, pool: Executor, block: Block) -> Future[MadeBlock]:
         """Hand in the tasks of a block."""
         self._decoding = [task for task in self._decoding if not task.done()]
-        self._making = [task for task in self._making if not task.done()]
+        self._gathering = [gathered for gathered in self._gathering if not gathered.is_set()]
         for group in block.opens:
             slot, readers = self._slots.take()
             self._slot_of_place[group.place] = slot
             self._decoding.append(pool.submit(self._decode, group, slot, readers))
         slots = np.array([self._slot_of_place[place] for place in block.places.tolist()])
-        made = pool.submit(self._make, block, slots, tuple(self._decoding))
-        self._making.append(made)
-        readers = tuple(self._making)
+        gathered = threading.Event()
+        made = pool.submit(self._make, block, slots, tuple(self._decoding), gathered)
+        self._gathering.append(gathered)
+        readers = tuple(self._gathering)
         for place in block.closes:
             self._slots.give_back(self._slot_of_place.pop(place), readers)
         return made
 
     def _decode(self, group: OpenGroup, slot: int, readers: _Readers) -> None:
-        for task in readers:
-            task.exception()  # only waits: what it raised is told to the consumer
+        for gathered in readers:
+            gathered.wait()
         rows = self._shards.read(group.file, group.group)
         self._table.fill(slot, rows, self._order.row_order(group.place, group.num_rows))
 
-    def _make(self, block: Block, slots: Int64Array, decoding: tuple[Future[None], ...]) -> MadeBlock:
-        for task in decoding:
-            task.result()
-        rows = self._table.gather(slots[block.which], block.offset, pad_id=self._shards.tokenizer.pad_id)
+    def _make(
+        self, block: Block, slots: Int64Array, decoding: tuple[Future[None], ...], gathered: threading.Event
+    ) -> MadeBlock:
+        try:
+            for task in decoding:
+                task.result()
+            rows = self._table.gather(slots[block.which], block.offset, pad_id=self._shards.tokenizer.pad_id)
+        finally:
+            gathered.set()
         return MadeBlock(block.steps, self._maker(rows), rows.row_offsets)
 
 

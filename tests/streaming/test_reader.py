@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+import weakref
 from collections import Counter
 from collections.abc import Callable, Iterator
 from itertools import chain, islice
@@ -16,10 +17,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from pipeline.config import Tail
 from pipeline.core.ordering import ORDER_VERSION
+from pipeline.core.steps import TAILS
 from pipeline.core.tokenizer import load_tokenizer
 from pipeline.errors import ArtefactError, ConfigurationError, IntegrityError, StateError
 from pipeline.formats.shards import ShardFile
+from pipeline.streaming.batches import BatchMaker
 from pipeline.streaming.reader import PackedReader
 from pipeline.streaming.row_groups import RowGroupTable, Rows
 from pipeline.streaming.shard_set import ShardSet
@@ -102,6 +106,10 @@ def test_the_tail_repeats_in_train_and_is_padded_elsewhere(shards: Path, row_ids
     train, valid = (world(shards, 1, batch_size=8, split=split)[0] for split in ("train", "valid"))
     assert Counter(rest_of(train, row_ids))[-1] == 0
     assert Counter(rest_of(valid, row_ids))[-1] == 5
+
+
+def test_tails_are_those_of_the_configuration() -> None:
+    assert {*Tail} == {*TAILS}
 
 
 def test_fewer_rows_than_a_global_batch(shards: Path, row_ids: RowIds) -> None:
@@ -515,6 +523,25 @@ def test_a_slot_is_not_filled_anew_while_it_is_read(
     assert rest_of(reader, row_ids) == list(range(120))
 
 
+def test_blocks_that_were_read_are_not_kept(
+    tmp_path: Path, write_shards: WriteShards, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = write_shards(tmp_path / "shards", {"train": [120]}, rows_per_group=2)
+    made: list[weakref.ref[Any]] = []
+    make = BatchMaker.__call__
+
+    def counting(self: BatchMaker, rows: Rows) -> Any:
+        batch = make(self, rows)
+        made.append(weakref.ref(batch["input_ids"]))
+        return batch
+
+    monkeypatch.setattr(BatchMaker, "__call__", counting)
+    reader = PackedReader(folder, batch_size=1, shuffle=False, threads=1, prefetch=2)
+    alive = [sum(block() is not None for block in tuple(made)) for _ in reader]
+    assert len(made) > 20
+    assert max(alive) <= 2 + 2  # ahead, with the consumer, and the one before, whose last view it may still hold
+
+
 def test_taking_all_batches_ends_the_epoch_whether_or_not_more_are_asked_for(shards: Path) -> None:
     reader = world(shards, 1, batch_size=8)[0]
     assert len(list(islice(reader, len(reader)))) == 13
@@ -543,6 +570,32 @@ def test_each_worker_can_go_on_from_a_state_of_its_own(shards: Path, row_ids: Ro
     streams = [worker.batches(worker=number, num_workers=3) for number, worker in enumerate(workers)]
     found += [row_ids(next(streams[step % 3])) for step in range(taken, len(reader))]
     assert found == expected
+
+
+def test_what_comes_next_can_be_said_while_batches_are_read(
+    shards: Path, whole: list[list[int]], row_ids: RowIds
+) -> None:
+    reader = world(shards, 1, batch_size=1)[0]
+    for step, _ in enumerate(reader):
+        if step == 50:
+            reader.set_epoch(2)
+    assert rest_of(reader, row_ids) == whole[2]
+
+
+@pytest.mark.parametrize("setting", ["alignment", "length"])
+def test_shards_that_are_not_those_of_the_manifest(tmp_path: Path, write_shards: WriteShards, setting: str) -> None:
+    folder = write_shards(tmp_path / "shards", {"train": [30]}, alignment=1, length=24)
+    manifest = folder / "manifest.json"
+    document = json.loads(manifest.read_text())
+    found = document["configuration"][setting]
+    document["configuration"][setting] = found + 1
+    manifest.write_text(json.dumps(document))
+    with pytest.raises(IntegrityError, match=f"expected {setting} {found + 1}, as manifest.json says, found {found}"):
+        next(iter(PackedReader(folder)))
+    del document["configuration"][setting]
+    manifest.write_text(json.dumps(document))
+    with pytest.raises(ArtefactError, match=f"configuration: expected the key {setting}, found none"):
+        PackedReader(folder)
 
 
 def _worker_steps(reader: PackedReader, row_ids: RowIds, num_workers: int) -> Iterator[list[int]]:
