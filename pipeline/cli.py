@@ -5,6 +5,7 @@ or internal error, 130 interrupted. Stages are imported inside the commands, so 
 """
 
 import os
+import shlex
 import sys
 import traceback
 from collections.abc import Iterator, Sequence
@@ -55,6 +56,14 @@ def _speaking(*, as_json: bool, quiet: bool) -> Iterator[Console]:
         console.error(error)
         console.document({"error": type(error).__name__, "message": error.message, "hint": error.hint})
         raise typer.Exit(error.exit_code) from error
+    except BrokenPipeError:
+        raise  # the reader of stdout went away; that is no mistake of anybody's
+    except OSError as error:
+        told = ConfigurationError(
+            f"{error.filename or 'a file'}: {error.strerror or error}", hint="check the path and its permissions"
+        )
+        console.error(told)
+        raise typer.Exit(told.exit_code) from error
     except KeyboardInterrupt as interrupt:
         console.warning("interrupted: run the same command again to go on, finished work is kept")
         raise typer.Exit(INTERRUPTED) from interrupt
@@ -142,7 +151,7 @@ def ingest(
             )
         stage = Ingest(settings.checked(settings.IngestConfig, values, where="command line"))
         outcome = _make(stage, out, executor=executor, workers=workers, overwrite=overwrite, console=console)
-        _tell(outcome, out, console, f"pipeline pack {out} --out plan/")
+        _tell(outcome, out, console, f"pipeline pack {shlex.quote(str(out))} --out plan/")
 
 
 @app.command()
@@ -177,7 +186,7 @@ def pack(
         values |= {"alignment": alignment, "seed": seed, "epoch": epoch}
         stage = Pack(corpus, settings.checked(settings.PackConfig, values, where="command line"))
         outcome = _make(stage, out, executor=executor, workers=workers, overwrite=overwrite, console=console)
-        _tell(outcome, out, console, f"pipeline shard {out} --out shards/")
+        _tell(outcome, out, console, f"pipeline shard {shlex.quote(str(out))} --out shards/")
 
 
 @app.command()
@@ -205,7 +214,7 @@ def shard(
         config = settings.checked(settings.ShardConfig, values, where="command line")
         stage = Shard(plan, config, corpus=corpus)
         outcome = _make(stage, out, executor=executor, workers=workers, overwrite=overwrite, console=console)
-        _tell(outcome, out, console, f"pipeline verify {out}")
+        _tell(outcome, out, console, f"pipeline verify {shlex.quote(str(out))}")
 
 
 @app.command()
@@ -239,6 +248,7 @@ def inspect(
     row: Annotated[int | None, typer.Option(help="Show this packed row of shards, coloured by segment.")] = None,
     split: Annotated[str | None, typer.Option(help="Split of the row.")] = None,
     accession: Annotated[str | None, typer.Option(help="Say what became of this protein.")] = None,
+    corpus: options.Corpus = None,
     as_json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
@@ -253,7 +263,7 @@ def inspect(
         if row is not None:
             reports.show_row(inspection.packed_row(path, row, split=split), console)
         elif accession is not None:
-            found = inspection.find_accession(path, accession)
+            found = inspection.find_accession(path, accession, corpus=corpus)
             reports.show_whereabouts(path, accession, found, console)
             raise typer.Exit(0 if found else 1)
         else:

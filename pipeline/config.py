@@ -135,7 +135,7 @@ class PackConfig(_Model):
 
 
 class ShardConfig(_Model):
-    """Plan to shards. Nothing here changes what the dataset is."""
+    """Plan to shards. Rows in row groups and shards decide the order of an epoch; the layout changes nothing."""
 
     layout: Layout = Layout.LIST
     """How tokens are stored."""
@@ -248,7 +248,9 @@ def _beside(recipe: Path, entry: str) -> str:
 
 
 def split_source(entry: str) -> tuple[str | None, str]:
-    """``NAME=FILE`` into name and file; a plain path, or one with a slash before the ``=``, has no name."""
+    """``NAME=FILE`` into name and file; a path that exists, or has a slash before the ``=``, has no name."""
+    if Path(entry).exists():
+        return None, entry
     name, equals, file = entry.partition("=")
     if equals and name and "/" not in name:
         return name, file

@@ -14,14 +14,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.config import Recipe, StreamConfig
+from pipeline.core.tokenizer import load_tokenizer
 from pipeline.engines.execution import Executor
 from pipeline.engines.runner import StageOutcome, run_stage
 from pipeline.engines.stage import Stage, Watcher
+from pipeline.errors import ConfigurationError
 from pipeline.formats.manifest import Manifest
 from pipeline.stages.ingest.stage import Ingest
 from pipeline.stages.pack import Pack
 from pipeline.stages.shard import Shard
 from pipeline.stages.verify.stage import Report, verify
+from pipeline.streaming.objectives import as_objective
 from pipeline.streaming.reader import PackedReader
 
 
@@ -84,6 +87,7 @@ def run_recipe(
     Raises:
         PipelineError: Whatever a stage raises; what was finished is kept.
     """
+    check_recipe(recipe)
     corpus, plan, shards = folder / "corpus", folder / "plan", folder / "shards"
 
     def make(stage: Stage, place: Path) -> StageOutcome:
@@ -104,6 +108,22 @@ def run_recipe(
         reports=reports,
         reading=reading,
     )
+
+
+def check_recipe(recipe: Recipe) -> None:
+    """What can be wrong in the last stage is told before the first one takes hours.
+
+    Raises:
+        ConfigurationError: An unknown tokenizer, schedule or rate, or masks for a tokenizer without a mask token.
+    """
+    tokenizer = load_tokenizer(recipe.pack.tokenizer)
+    tokenizer.max_residues(recipe.pack.length)
+    objective = as_objective(recipe.stream.objective) if recipe.stream is not None else None
+    if objective is not None and tokenizer.mask_id is None:
+        raise ConfigurationError(
+            f"stream.objective: {objective.name} needs a mask token, which tokenizer {tokenizer.name} has not",
+            hint="leave the objective out, or choose another tokenizer",
+        )
 
 
 def read_epoch(shards: Path, config: StreamConfig, clock: Callable[[], float] = time.perf_counter) -> Reading:

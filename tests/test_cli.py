@@ -34,6 +34,7 @@ def command(capsys):
 
 @pytest.fixture
 def in_empty_folder(tmp_path, monkeypatch):
+    (tmp_path / "x.fasta").write_text(FASTA)
     monkeypatch.chdir(tmp_path)
 
 
@@ -115,8 +116,9 @@ def test_a_run_tells_what_a_person_wants_to_know(command, root, quickstart):
         (["pack", "c", "--tokenizer", "esm9"], 2, "esm9"),
         (["verify", "c", "--executor", "magic"], 2, "expected one of serial, processes"),
         (["verify", "c", "--workers", "0"], 2, "expected at least 1"),
+        (["ingest", "x.fasta", "--out", "x.fasta/out"], 2, "x.fasta"),
         (["nonsense"], 2, "nonsense"),
-        (["ingest", "x", "--json", "--quiet"], 2, "exclude each other"),
+        (["ingest", "x.fasta", "--json", "--quiet"], 2, "exclude each other"),
     ],
 )
 @pytest.mark.usefixtures("in_empty_folder")

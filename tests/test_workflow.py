@@ -13,6 +13,7 @@ import pytest
 from pipeline.config import read_recipe
 from pipeline.engines.execution import make_executor
 from pipeline.engines.stage import SilentWatcher
+from pipeline.errors import ConfigurationError
 from pipeline.formats.storage import file_digest
 from pipeline.workflow import run_recipe
 
@@ -118,6 +119,22 @@ def test_a_killed_run_goes_on_and_ends_with_the_same_bytes(finished, recipe_path
     assert digests(out) == digests(folder)
     assert not list(out.rglob("*.tmp"))
     assert not list(out.rglob(".scratch"))
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (("length = 512", 'length = 512\ntokenizer = "nope"'), "nope"),
+        (("objective = 0.15", 'objective = "betalinear99"'), "betalinear99"),
+        (("length = 512", 'length = 512\ntokenizer = "evo2"'), "needs a mask token, which tokenizer evo2 has not"),
+    ],
+)
+def test_a_mistake_in_the_last_stage_is_told_before_the_first(recipe_path, tmp_path, change, told):
+    wrong = recipe_path.with_name("wrong.toml")
+    wrong.write_text(recipe_path.read_text().replace(*change))
+    with pytest.raises(ConfigurationError, match=told):
+        run(wrong, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_changed_recipe_is_refused_and_overwritten_when_asked(finished, recipe_path, tmp_path):

@@ -147,6 +147,8 @@ def make_executor(name: str, num_workers: int | None = None) -> Executor:
         raise ConfigurationError(f"--executor {name}: expected one of {', '.join(EXECUTORS)}")
     if num_workers is not None and num_workers < 1:
         raise ConfigurationError(f"--workers {num_workers}: expected at least 1")
+    # Small jobs run in this process: it keeps to what it was granted, too.
+    limit_threads(granted_cpus())
     return EXECUTORS[name](num_workers or granted_cpus())
 
 

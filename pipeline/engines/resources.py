@@ -33,7 +33,7 @@ def limit_threads(num_threads: int) -> None:
         num_threads: Threads each pool may start, at least 1.
     """
     for variable in _THREAD_VARIABLES:
-        os.environ.setdefault(variable, str(num_threads))
+        os.environ[variable] = str(num_threads)
     import pyarrow as pa  # noqa: PLC0415  (a worker that never touches Arrow need not load it earlier)
 
     pa.set_cpu_count(num_threads)

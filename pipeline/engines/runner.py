@@ -15,8 +15,9 @@ from functools import partial
 from pathlib import Path
 
 from pipeline.engines.execution import Executor
+from pipeline.engines.lock import LOCK_NAME, only_run_in
 from pipeline.engines.stage import SCRATCH_NAME, Round, SilentWatcher, Stage, Task, TaskResult, Watcher
-from pipeline.errors import ArtefactConflictError
+from pipeline.errors import ArtefactConflictError, ConfigurationError
 from pipeline.formats.manifest import (
     MANIFEST_NAME,
     RUN_NAME,
@@ -32,18 +33,7 @@ from pipeline.formats.manifest import (
 from pipeline.formats.storage import read_json, remove_folder, remove_temporaries, write_json
 
 TASKS_NAME = ".tasks"
-_OWN_FILES = (
-    MANIFEST_NAME,
-    "part-*.parquet",
-    "*/part-*.parquet",
-    "data/*-of-*.parquet",
-    "dropped/chunk-*.parquet",
-    "report.json",
-    "report.html",
-    "tokenizer.json",
-    "README.md",
-    RUN_NAME,
-)
+_DROPPED_PATTERN = "dropped/chunk-*.parquet"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,23 +63,39 @@ def run_stage(
     """
     watcher = watcher or SilentWatcher()
     run = stage.describe(folder)
-    if not _claim(folder, run, overwrite=overwrite):
-        return StageOutcome(manifest=read_manifest(folder, kind=stage.kind), was_finished=True)
-    manifest = _drive(stage, folder, executor, watcher)
-    write_manifest(folder, manifest)
-    for name in (TASKS_NAME, SCRATCH_NAME):
-        remove_folder(folder / name)
-    remove_temporaries(folder)
-    return StageOutcome(manifest=manifest, was_finished=False)
+    _keep_inputs_safe(folder, run)
+    with only_run_in(folder):
+        was_finished = not _claim(folder, run, overwrite=overwrite)
+        if not was_finished:
+            write_manifest(folder, _drive(stage, folder, executor, watcher))
+        for name in (TASKS_NAME, SCRATCH_NAME):
+            remove_folder(folder / name)
+        remove_temporaries(folder)
+    return StageOutcome(manifest=read_manifest(folder, kind=stage.kind), was_finished=was_finished)
+
+
+def _keep_inputs_safe(folder: Path, run: Run) -> None:
+    """Refuse an output folder that is, holds, or lies inside something the stage reads."""
+    out = folder.resolve()
+    for source in run.inputs:
+        place = (folder / source.path).resolve()
+        inside = source.kind != "file" and out.is_relative_to(place)
+        if inside or place.is_relative_to(out):
+            raise ConfigurationError(
+                f"--out {folder}: expected a folder apart from the input, found the {source.kind} {place} in its way",
+                hint="choose another --out",
+            )
 
 
 def _claim(folder: Path, run: Run, *, overwrite: bool) -> bool:
     """Make ``folder`` hold ``run``; False when it already holds the finished artefact."""
-    present = read_run(folder) if folder.is_dir() else None
+    present = read_run(folder)
     if present is None:
         _refuse_strangers(folder)
+    elif present.kind != run.kind:
+        raise ArtefactConflictError(f"{folder}: holds a {present.kind}, not a {run.kind}", hint="choose another --out")
     elif differences := _differences(present, run):
-        if not overwrite:
+        if not overwrite and _holds_work(folder):
             raise ArtefactConflictError(
                 f"{folder}: holds a run that differs: {'; '.join(differences)}",
                 hint="choose another --out, or throw the old one away with --overwrite",
@@ -102,21 +108,30 @@ def _claim(folder: Path, run: Run, *, overwrite: bool) -> bool:
     return True
 
 
+def _holds_work(folder: Path) -> bool:
+    """Whether anything was finished: an attempt that failed at its first task may be replaced by a better one."""
+    return is_finished(folder) or any((folder / TASKS_NAME).glob("*.json")) or any(folder.rglob("*.parquet"))
+
+
 def _discard(folder: Path) -> None:
-    """Remove what stages write and nothing else: a person's own files in the folder stay."""
+    """Remove what the earlier run wrote, by its own records, and nothing else: a person's files in the folder stay."""
+    written = [file.path for file in read_manifest(folder).files] if is_finished(folder) else []
+    for record in (folder / TASKS_NAME).glob("*.json"):
+        written += [file.path for file in TaskResult.model_validate(read_json(record)).files]
+    written += [path.relative_to(folder).as_posix() for path in folder.glob(_DROPPED_PATTERN)]
     for name in (TASKS_NAME, SCRATCH_NAME):
         remove_folder(folder / name)
     remove_temporaries(folder)
-    for pattern in _OWN_FILES:
-        for path in folder.glob(pattern):
-            path.unlink()
+    for name in (*written, MANIFEST_NAME, RUN_NAME):
+        path = folder / name
+        if path.parent.resolve().is_relative_to(folder.resolve()):  # never through a link to somewhere else
+            path.unlink(missing_ok=True)
 
 
 def _refuse_strangers(folder: Path) -> None:
-    if folder.exists() and not folder.is_dir():
-        raise ArtefactConflictError(f"{folder}: expected a folder, found a file", hint="choose another --out")
     # A killed attempt may have left temporaries before its run.json came to be.
-    strangers = [entry.name for entry in folder.iterdir() if not entry.name.endswith(".tmp")] if folder.exists() else []
+    ours = (".tmp", LOCK_NAME)
+    strangers = [entry.name for entry in folder.iterdir() if not entry.name.endswith(ours)]
     if strangers:
         raise ArtefactConflictError(
             f"{folder}: expected an empty folder or an earlier run, found {strangers[0]!r} and no {RUN_NAME}",

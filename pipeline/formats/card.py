@@ -97,6 +97,11 @@ def _provenance_row(source: Source) -> str:
 
 def _reasons(manifest: Manifest) -> str:
     left_out = [f"- {reason}: {number:,} records" for reason, number in manifest.reasons.items() if number]
-    lost = manifest.counts.get("residues_lost", 0)
-    left_out += [f"- residues lost from records longer than a row: {lost:,}"] if lost else []
+    counts = manifest.counts
+    left_out += (
+        [f"- merged as exact duplicates: {counts['records_merged']:,} records"] if counts["records_merged"] else []
+    )
+    if counts["records_cropped"]:
+        lost = f"{counts['residues_lost']:,} residues lost"
+        left_out.append(f"- cropped to the length of a row: {counts['records_cropped']:,} records, {lost}")
     return "\n".join(left_out) or "Nothing."

@@ -6,6 +6,7 @@ moment leaves either no file or the whole file, plus perhaps a ``.…tmp`` that 
     part-00000.parquet  ◀── rename ── .part-00000.parquet.5f0c2ab91d3e.tmp
 """
 
+import errno
 import json
 import os
 import secrets
@@ -60,9 +61,10 @@ def _flush(path: Path) -> None:
 
 
 def _write_error(path: Path, error: OSError) -> ConfigurationError:
+    remedy = "free some space" if error.errno in {errno.ENOSPC, errno.EDQUOT} else "check the path and its permissions"
     return ConfigurationError(
         f"{path}: cannot be written: {error.strerror or error}",
-        hint="free some space or choose another --out, then run the same command again: finished files are kept",
+        hint=f"{remedy} or choose another --out, then run the same command again: finished files are kept",
     )
 
 

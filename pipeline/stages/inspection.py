@@ -1,6 +1,6 @@
 """What an artefact holds, for people: a summary, one packed row, or what became of one protein."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,8 @@ from pipeline.errors import ConfigurationError
 from pipeline.formats.manifest import File, Manifest, find_input, read_manifest
 from pipeline.formats.parquet import read_columns
 from pipeline.formats.shards import RowGroup, ShardFile
+
+LEFT_OUT = "left out: longer than a row (overlong)"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +53,8 @@ class Whereabouts:
     """File and row."""
     story: str
     """What became of it there."""
+    survivor: str | None = None
+    """Accession of the record it was merged into."""
 
 
 def summarise(folder: Path) -> tuple[Manifest, list[tuple[str, str]]]:
@@ -154,17 +158,43 @@ def _segments(rows: RowGroup, at: int, tokenizer: Tokenizer, alignment: int) -> 
         first_token += -(-num_tokens // alignment) * alignment
 
 
-def find_accession(folder: Path, accession: str) -> list[Whereabouts]:
-    """Every place of a protein in an artefact, also where it was merged into another.
+def find_accession(folder: Path, accession: str, *, corpus: Path | None = None) -> list[Whereabouts]:
+    """Every place of a protein in an artefact, also where it was merged into another, and why where it has none.
+
+    Args:
+        folder: Any artefact.
+        accession: Of the protein.
+        corpus: Where the corpus of a plan or of shards is, if it was moved.
 
     Raises:
-        ArtefactError: The folder is no finished artefact.
+        ArtefactError: The folder is no finished artefact, or the corpus is needed and not there.
     """
     manifest = read_manifest(folder)
-    return list(_FINDERS[manifest.kind](folder, manifest, accession))
+    finder = _FINDERS[manifest.kind]
+    found = list(finder(folder, manifest, accession, corpus))
+    if found or manifest.kind == "corpus":
+        return found
+    place, corpus_manifest = find_input(folder, manifest, "corpus", override=corpus)
+    return [
+        told
+        for origin in _in_corpus(place, corpus_manifest, accession)
+        for told in _explained(origin, finder, folder, manifest, corpus)
+    ]
 
 
-def _in_corpus(folder: Path, manifest: Manifest, accession: str) -> Iterator[Whereabouts]:
+def _explained(
+    origin: Whereabouts, finder: "_Finder", folder: Path, manifest: Manifest, corpus: Path | None
+) -> Iterator[Whereabouts]:
+    """Why a protein that the corpus knows has no place of its own, and where its survivor is."""
+    yield Whereabouts(place=f"corpus {origin.place}", story=origin.story)
+    if origin.survivor is not None:
+        yield from finder(folder, manifest, origin.survivor, corpus)
+    elif origin.story.startswith("kept"):
+        yield Whereabouts(place=str(folder), story=LEFT_OUT)
+
+
+def _in_corpus(folder: Path, manifest: Manifest, accession: str, corpus: Path | None = None) -> Iterator[Whereabouts]:
+    del corpus
     yield from _in_dropped(folder, accession)
     for file in manifest.tables:
         table = read_columns(folder / file.path, ["accession", "length", "aliases", "num_merged", "source"])
@@ -178,7 +208,8 @@ def _in_corpus(folder: Path, manifest: Manifest, accession: str) -> Iterator[Whe
         for at in _rows_with(flat, accession):
             row = parents[at].as_py()
             survivor = table.column("accession")[row].as_py()
-            yield Whereabouts(place=f"{file.path} record {row}", story=f"merged into {survivor}: equal residues")
+            story = f"merged into {survivor}: equal residues"
+            yield Whereabouts(place=f"{file.path} record {row}", story=story, survivor=survivor)
 
 
 def _in_dropped(folder: Path, accession: str) -> Iterator[Whereabouts]:
@@ -194,10 +225,10 @@ def _rows_with(column: Any, value: str) -> list[int]:
     return found
 
 
-def _in_plan(folder: Path, manifest: Manifest, accession: str) -> Iterator[Whereabouts]:
-    corpus, corpus_manifest = find_input(folder, manifest, "corpus")
+def _in_plan(folder: Path, manifest: Manifest, accession: str, corpus: Path | None) -> Iterator[Whereabouts]:
+    place, corpus_manifest = find_input(folder, manifest, "corpus", override=corpus)
     for part, file in zip(corpus_manifest.tables, manifest.tables, strict=True):
-        records = _rows_with(read_columns(corpus / part.path, ["accession"]).column("accession"), accession)
+        records = _rows_with(read_columns(place / part.path, ["accession"]).column("accession"), accession)
         if not records:
             continue
         table = read_columns(folder / file.path)
@@ -206,10 +237,11 @@ def _in_plan(folder: Path, manifest: Manifest, accession: str) -> Iterator[Where
             piece = f"residues {entry['start'] + 1:,} to {entry['start'] + entry['length']:,}"
             yield Whereabouts(place=f"{file.path} row {entry['row']} slot {entry['slot']}", story=piece)
         if not places.num_rows:
-            yield Whereabouts(place=file.path, story="left out: longer than a row (overlong)")
+            yield Whereabouts(place=file.path, story=LEFT_OUT)
 
 
-def _in_shards(folder: Path, manifest: Manifest, accession: str) -> Iterator[Whereabouts]:
+def _in_shards(folder: Path, manifest: Manifest, accession: str, corpus: Path | None) -> Iterator[Whereabouts]:
+    del corpus
     special = Tokenizer.from_document(manifest.configuration["tokenizer"]).num_special_tokens
     for file in manifest.tables:
         table = read_columns(folder / file.path, ["accessions", "starts", "lengths"])
@@ -224,4 +256,5 @@ def _in_shards(folder: Path, manifest: Manifest, accession: str) -> Iterator[Whe
             )
 
 
-_FINDERS = {"corpus": _in_corpus, "plan": _in_plan, "shards": _in_shards}
+_Finder = Callable[[Path, Manifest, str, Path | None], Iterator[Whereabouts]]
+_FINDERS: dict[str, _Finder] = {"corpus": _in_corpus, "plan": _in_plan, "shards": _in_shards}

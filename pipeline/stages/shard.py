@@ -80,8 +80,8 @@ class Shard:
             configuration=self._configuration(),
             inputs=self.describe(folder).inputs,
             files=files_of(results),
-            counts=self.plan_manifest.counts | total(results, "counts"),
-            reasons=self.plan_manifest.reasons,
+            counts={**_merged(self.corpus_manifest), **self.plan_manifest.counts, **total(results, "counts")},
+            reasons=self.corpus_manifest.reasons | self.plan_manifest.reasons,
             provenance=self.plan_manifest.provenance,
         )
         companions = self._companions(folder, manifest)
@@ -152,6 +152,10 @@ class Shard:
         write_json(folder / TOKENIZER_NAME, document)
         write_text(folder / CARD_NAME, dataset_card(manifest))
         return document_entry(folder, TOKENIZER_NAME), document_entry(folder, CARD_NAME)
+
+
+def _merged(corpus: Manifest) -> dict[str, int]:
+    return {key: corpus.counts[key] for key in ("records_read", "records_merged")}
 
 
 def write_shard(

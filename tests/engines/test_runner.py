@@ -1,13 +1,15 @@
 """What is there is kept, what is missing is done, what differs is refused, what is a stranger's is never touched."""
 
+import os
 from functools import partial
 
 import pytest
 
 from pipeline.engines.execution import SerialExecutor
+from pipeline.engines.lock import only_run_in
 from pipeline.engines.runner import run_stage
 from pipeline.engines.stage import Round, Task, TaskResult, files_of, total
-from pipeline.errors import ArtefactConflictError, InputFormatError
+from pipeline.errors import ArtefactConflictError, ConfigurationError, InputFormatError
 from pipeline.formats.manifest import File, Input, Run, make_manifest
 from pipeline.formats.storage import atomic_path, file_digest
 
@@ -153,9 +155,11 @@ def test_a_finished_artefact_that_lost_a_file_is_made_whole(tmp_path):
 @pytest.mark.parametrize("finished", [True, False])
 def test_another_run_is_refused_and_told(tmp_path, other, told, finished):
     out = tmp_path / "out"
-    make(Letters(), out)
-    if not finished:
-        (out / "manifest.json").unlink()
+    if finished:
+        make(Letters(), out)
+    else:
+        with pytest.raises(InputFormatError):
+            make(Letters(fail_on="b"), out)
     before = names(out)
     with pytest.raises(ArtefactConflictError, match="holds a run that differs") as caught:
         make(other, out)
@@ -164,12 +168,82 @@ def test_another_run_is_refused_and_told(tmp_path, other, told, finished):
     assert names(out) == before
 
 
+def test_an_attempt_that_finished_nothing_may_be_replaced(tmp_path):
+    """A file that was cut short fails, is downloaded again under its name, and is another input then."""
+    with pytest.raises(InputFormatError):
+        make(Broken(fingerprint="cut short"), tmp_path / "out")
+    assert make(Letters(fingerprint="whole"), tmp_path / "out").manifest.counts["files"] == 3
+
+
+class Broken(Letters):
+    def rounds(self, folder):
+        yield Round(label="draft", tasks=[Task(name="draft-a", function=refuse)])
+
+
+def refuse(folder):
+    raise InputFormatError("cut short")
+
+
+@pytest.mark.parametrize("where", ["same", "inside", "around"])
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_an_input_is_never_in_the_way_of_its_output(tmp_path, where, overwrite):
+    source = tmp_path / "a" / "input"
+    make(Letters(), source)
+    before = names(tmp_path)
+    out = {"same": source, "inside": source / "out", "around": tmp_path / "a"}[where]
+    stage = Letters("xyz")
+    told = Run(
+        kind="plan",
+        configuration={},
+        inputs=(Input(kind="corpus", fingerprint="f", path=os.path.relpath(source, out)),),
+    )
+    stage.describe = lambda folder: told
+    with pytest.raises(ConfigurationError, match="expected a folder apart from the input"):
+        make(stage, out, overwrite=overwrite)
+    assert names(tmp_path) == before
+
+
+def test_another_kind_is_never_overwritten(tmp_path):
+    make(Letters(), tmp_path / "out")
+    stage = Letters()
+    stage.kind = "plan"
+    for overwrite in (False, True):
+        with pytest.raises(ArtefactConflictError, match="holds a corpus, not a plan"):
+            make(stage, tmp_path / "out", overwrite=overwrite)
+
+
+def test_two_runs_do_not_work_in_one_folder(tmp_path):
+    out = tmp_path / "out"
+    with only_run_in(out), pytest.raises(ArtefactConflictError, match=f"another run .*process {os.getpid()} on"):
+        make(Letters(), out)
+    assert make(Letters(), out).manifest.counts["files"] == 3
+
+
+def test_what_was_left_beside_a_finished_artefact_is_cleared(tmp_path):
+    out = tmp_path / "out"
+    make(Letters(), out)
+    before = names(out)
+    for name in (".scratch/a", ".tasks/x.json", ".part-a.parquet.0123456789ab.tmp"):
+        (out / name).parent.mkdir(exist_ok=True)
+        (out / name).write_text("left")
+    assert make(Letters(), out).was_finished
+    assert names(out) == before
+
+
 def test_overwrite_replaces_what_is_ours_and_keeps_what_is_not(tmp_path):
     out = tmp_path / "out"
     make(Letters("ab"), out)
-    (out / "notes.txt").write_text("mine")
+    make(Letters("z"), out / "train")
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "part-a.parquet").write_text("mine")
+    (out / "data").symlink_to(tmp_path / "elsewhere")
+    (out / "README.md").write_text("mine")
     make(Letters("cd"), out, overwrite=True)
-    assert names(out) == ["manifest.json", "notes.txt", "part-c.parquet", "part-d.parquet", "run.json"]
+    nested = ["train/manifest.json", "train/part-z.parquet", "train/run.json"]
+    assert sorted(path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file()) == sorted(
+        ["README.md", "manifest.json", "part-c.parquet", "part-d.parquet", "run.json", *nested]
+    )
+    assert (tmp_path / "elsewhere" / "part-a.parquet").read_text() == "mine"
 
 
 def test_a_strangers_folder_is_never_touched(tmp_path):
@@ -199,7 +273,7 @@ def test_run_json_comes_before_any_data(tmp_path):
     real = stage.rounds
     stage.rounds = partial(watched, real, seen)
     make(stage, tmp_path / "out")
-    assert seen == [["run.json"]]
+    assert seen == [[".lock", "run.json"]]
 
 
 def watched(real, seen, folder):

@@ -287,7 +287,7 @@ def test_a_bad_file_is_one_sentence_and_leaves_no_corpus(tmp_path, content, told
 
 
 def test_nothing_kept_is_an_error(tmp_path):
-    with pytest.raises(InputFormatError, match="kept none: 1 invalid-gap"):
+    with pytest.raises(InputFormatError, match="kept none of 1 records: 1 invalid-gap"):
         ingest(tmp_path / "c", fasta(tmp_path / "x.fasta", ("a", "M-")))
 
 

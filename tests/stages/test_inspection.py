@@ -88,7 +88,17 @@ def test_what_was_left_out_of_the_plan_is_said_so(build, tmp_path):
     made = build(tmp_path / "long", records=["M" * 40, "MK"], pack={"length": 32, "overlong": "drop"})
     (left_out,) = find_accession(made.folder / "plan", "P00000")
     assert "left out" in left_out.story
-    assert find_accession(made.folder / "shards", "P00000") == []
+    kept, left_out = find_accession(made.folder / "shards", "P00000")
+    assert kept.story.startswith("kept")
+    assert "left out" in left_out.story
+
+
+def test_a_merged_protein_is_followed_to_its_survivor(build, tmp_path):
+    made = build(tmp_path / "twins", records=["MKV", "MKV", "MKVL"])
+    for kind in ("plan", "shards"):
+        merged, packed = find_accession(made.folder / kind, "P00001")
+        assert merged.story == "merged into P00000: equal residues"
+        assert packed.story == "residues 1 to 3"
 
 
 def test_windows_are_all_found(build, tmp_path):

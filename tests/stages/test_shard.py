@@ -158,6 +158,13 @@ def test_the_card_tells_licence_and_source(quickstart):
         assert text in card
 
 
+def test_the_card_tells_what_was_left_out(build, tmp_path):
+    made = build(tmp_path / "x", records=["MKV", "MKV", "MK-", "M" * 200])
+    card = (made.folder / "shards" / "README.md").read_text()
+    for text in ("invalid-gap: 1 records", "merged as exact duplicates: 1 records", "1 records, 138 residues lost"):
+        assert text in card
+
+
 def test_the_corpus_is_found_by_relative_path_or_said(small, tmp_path):
     import shutil
 

@@ -283,7 +283,7 @@ def with_change(rows, at, **change):
         (lambda rows: [*rows[:-1], rows[0]], "not sorted"),
         (lambda rows: with_change(rows, 0, sequence="MKMKMK"), "record_key is not xxh3_64 of its sequence"),
         (lambda rows: with_change(rows, 0, length=1000), "length is not that of its sequence"),
-        (lambda rows: with_change(rows, 0, num_merged=2), "num_merged: expected"),
+        (lambda rows: with_change(rows, 0, num_merged=2), "records_merged: expected"),
         (lambda rows: with_change(rows, 0, sequence="M-K"), "a character that is no residue"),
     ],
 )
@@ -350,6 +350,26 @@ def test_counts_of_the_manifest_are_checked(copy):
     write_manifest(copy / "shards", manifest.model_copy(update={"counts": manifest.counts | {"rows": 1}}))
     (finding,) = check(copy / "shards").findings
     assert "rows: expected 1 from the manifest" in finding.message
+
+
+@pytest.mark.parametrize(
+    ("kind", "change"),
+    [
+        ("shards", {"residues_lost": 5}), ("shards", {"records_cropped": 5}), ("shards", {"residues": 5}),
+        ("plan", {"tokens": 5}), ("plan", {"residues_packed": 5}), ("corpus", {"residues": 5}),
+    ],
+)  # fmt: skip
+def test_every_count_that_can_be_derived_is_checked(copy, kind, change):
+    manifest = read_manifest(copy / kind)
+    write_manifest(copy / kind, manifest.model_copy(update={"counts": manifest.counts | change}))
+    assert any(finding.message.startswith(min(change)) for finding in check(copy / kind).findings)
+
+
+@pytest.mark.parametrize(("kind", "reason"), [("shards", "overlong"), ("plan", "overlong"), ("corpus", "invalid-gap")])
+def test_reasons_are_checked(copy, kind, reason):
+    manifest = read_manifest(copy / kind)
+    write_manifest(copy / kind, manifest.model_copy(update={"reasons": manifest.reasons | {reason: 5}}))
+    assert not check(copy / kind).is_sound
 
 
 def test_collisions_of_the_hash_are_settled_by_accession(tmp_path, monkeypatch, build):

@@ -76,7 +76,8 @@ class Ingest:
             Input(kind="file", fingerprint=raw.digest, path=relative_path(raw.path, folder)) for raw in self.files
         )
         configuration = self._meaning() | {"sources": [f"{source}={digest}" for digest, source in named]}
-        configuration["keep_dropped"] = self.config.keep_dropped
+        told = self.config.model_dump(mode="json", include={"keep_dropped", "licence", "release", "url"})
+        configuration |= told
         return Run(kind=self.kind, configuration=configuration, inputs=inputs)
 
     def _meaning(self) -> dict[str, Any]:
@@ -169,7 +170,7 @@ def _identified(entries: Sequence[str]) -> tuple[_RawFile, ...]:
     for entry in entries:
         source, name = split_source(entry)
         if not Path(name).is_file():
-            found = "a folder" if Path(name).is_dir() else "nothing"
+            found = "a folder" if Path(name).is_dir() else "a pipe or device" if Path(name).exists() else "nothing"
             raise ConfigurationError(f"{name}: expected a FASTA file, found {found}", hint="check the path")
         num_bytes, digest = file_digest(Path(name), bits=128)
         raw_files.append(_RawFile(path=Path(name), source=source, num_bytes=num_bytes, digest=digest))
@@ -218,6 +219,6 @@ def _check_conservation(counts: dict[str, int], reasons: dict[str, int]) -> None
 def _nothing_kept(files: Sequence[str], counts: dict[str, int], reasons: dict[str, int]) -> InputFormatError:
     named = ", ".join(f"{count} {reason}" for reason, count in reasons.items())
     return InputFormatError(
-        f"{', '.join(files)}: read {counts['records_read']} records and kept none: {named}",
-        hint="look at the input, or use --on-invalid replace",
+        f"{', '.join(files)}: kept none of {counts['records_read']} records: {named}",
+        hint="look at the input, or loosen the filters; --on-invalid replace keeps records with odd characters",
     )

@@ -36,7 +36,9 @@ def _checked_part(folder: Path, file: File, index: int, num_parts: int) -> Check
         hasher = ContentHasher()
         hasher.update(table)
         findings = check_content(file, table.num_rows, hasher.hexdigest()) + _laws(file.path, table, index, num_parts)
-    counts = {"files": 1, "records": table.num_rows, "num_merged": int(table.column("num_merged").to_numpy().sum())}
+    merged = int(table.column("num_merged").to_numpy().sum()) - table.num_rows
+    counts = {"files": 1, "records": table.num_rows, "records_merged": merged}
+    counts["residues"] = int(table.column("length").to_numpy().sum(dtype=np.int64))
     return Checked(counts=counts, findings=tuple(findings))
 
 

@@ -81,6 +81,22 @@ def check_coverage(
     )
 
 
+def coverage_counts(pieces: Pieces, record_lengths: Integers, *, max_residues: int, policy: Overlong) -> dict[str, int]:
+    """What the manifest must count of a part, derived anew from its records and segments."""
+    num_overlong = int(np.count_nonzero(record_lengths > max_residues))
+    residues, packed = int(record_lengths.sum()), int(pieces.length.sum())
+    return {
+        "records": len(record_lengths),
+        "segments": len(pieces.record),
+        "residues": residues,
+        "residues_packed": packed,
+        "residues_lost": residues - packed,
+        "records_cropped": num_overlong if policy in {Overlong.CROP_START, Overlong.CROP_RANDOM} else 0,
+        "records_windowed": num_overlong if policy is Overlong.WINDOWS else 0,
+        "overlong": num_overlong if policy is Overlong.DROP else 0,
+    }
+
+
 def _expected_pieces(record_lengths: Integers, max_residues: int, policy: Overlong) -> Integers:
     if policy is Overlong.WINDOWS:
         return -(-record_lengths // max_residues)

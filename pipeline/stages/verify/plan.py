@@ -21,7 +21,7 @@ from pipeline.stages.verify.checks import (
     first_broken,
     guarded,
 )
-from pipeline.stages.verify.coverage import Pieces, check_coverage
+from pipeline.stages.verify.coverage import Pieces, check_coverage, coverage_counts
 
 
 def verify_plan_part(folder: Path, file: File, corpus_part: Path, configuration: dict[str, Any]) -> Checked:
@@ -46,7 +46,11 @@ def _checked_part(folder: Path, file: File, corpus_part: Path, configuration: di
         *_row_laws(file.path, table, configuration, tokenizer.num_special_tokens),
         *_record_laws(file.path, table, lengths, configuration, tokenizer.max_residues(configuration["length"])),
     ]
-    counts = {"files": 1, "rows": num_rows, "segments": table.num_rows, "records": len(lengths)}
+    counts = {"files": 1, "rows": num_rows}
+    if not findings:
+        max_residues, policy = tokenizer.max_residues(configuration["length"]), Overlong(configuration["overlong"])
+        counts |= coverage_counts(_pieces(table), lengths, max_residues=max_residues, policy=policy)
+        counts["tokens"] = counts["residues_packed"] + tokenizer.num_special_tokens * counts["segments"]
     return Checked(counts=counts, findings=tuple(findings))
 
 
@@ -76,10 +80,11 @@ def _record_laws(
     record = table.column("record").to_numpy().astype(np.int64)
     if len(record) and record.max() >= len(lengths):
         return [Finding(path=name, message=f"record {record.max()}: the corpus part has {len(lengths)} records")]
-    pieces = Pieces(
-        record=record,
-        start=table.column("start").to_numpy().astype(np.int64),
-        length=table.column("length").to_numpy().astype(np.int64),
-    )
     policy = Overlong(configuration["overlong"])
-    return check_coverage(name, pieces, lengths, max_residues=max_residues, policy=policy)
+    return check_coverage(name, _pieces(table), lengths, max_residues=max_residues, policy=policy)
+
+
+def _pieces(table: pa.Table) -> Pieces:
+    names = ("record", "start", "length")
+    record, start, length = (table.column(name).to_numpy().astype(np.int64) for name in names)
+    return Pieces(record=record, start=start, length=length)

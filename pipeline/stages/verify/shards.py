@@ -29,7 +29,7 @@ from pipeline.stages.verify.checks import (
     guarded,
     merged,
 )
-from pipeline.stages.verify.coverage import Pieces, check_coverage
+from pipeline.stages.verify.coverage import Pieces, check_coverage, coverage_counts
 from pipeline.stages.verify.rows import Segments, check_rows, resolve
 
 
@@ -69,8 +69,8 @@ def verify_shards_of_part(
         result = merged([guarded(file.path, partial(checker.shard, file)) for file in files])
         if result.findings or not all_readable:
             return result
-        counts = result.counts | {"records": checker.part.num_records}
-        return Checked(counts=counts, findings=tuple(checker.coverage(corpus_part.name)))
+        counts, findings = checker.coverage(corpus_part.name)
+        return Checked(counts=result.counts | counts, findings=tuple(findings))
 
     return guarded(MANIFEST_NAME, check)
 
@@ -138,21 +138,19 @@ class _PartChecker:
         findings += first_broken(name, num_tokens != sums, lambda at: f"row {at}: num_tokens is not the sum of lengths")
         wrong = table.column("num_sequences").to_numpy() != sequences
         findings += first_broken(name, wrong, lambda at: f"row {at}: num_sequences is not the number of lengths")
-        counts = {"rows": group.num_rows, "segments": len(group.lengths), "tokens": int(num_tokens.sum())}
-        return Checked(counts=counts | {"residues": int(segments.residues.sum())}, findings=tuple(findings))
+        counts = {"rows": group.num_rows, "tokens": int(num_tokens.sum())}
+        return Checked(counts=counts, findings=tuple(findings))
 
-    def coverage(self, name: str) -> list[Finding]:
-        """Every record of the part, in the shards together."""
+    def coverage(self, name: str) -> tuple[dict[str, int], list[Finding]]:
+        """Every record of the part, in the shards together; and what the manifest must count."""
         empty = np.empty(0, dtype=np.int64)
         pieces = Pieces(
             record=np.concatenate([empty, *(segments.record for segments in self.seen)]),
             start=np.concatenate([empty, *(segments.start for segments in self.seen)]),
             length=np.concatenate([empty, *(segments.residues for segments in self.seen)]),
         )
-        return check_coverage(
-            f"shards of {name}",
-            pieces,
-            np.diff(self.part.offsets),
-            max_residues=self.tokenizer.max_residues(self.configuration["length"]),
-            policy=Overlong(self.configuration["overlong"]),
-        )
+        lengths = np.diff(self.part.offsets)
+        max_residues = self.tokenizer.max_residues(self.configuration["length"])
+        policy = Overlong(self.configuration["overlong"])
+        findings = check_coverage(f"shards of {name}", pieces, lengths, max_residues=max_residues, policy=policy)
+        return coverage_counts(pieces, lengths, max_residues=max_residues, policy=policy), findings

@@ -13,7 +13,7 @@ from pathlib import Path
 from pipeline.engines.execution import Executor
 from pipeline.engines.stage import TaskResult, Watcher
 from pipeline.errors import ArtefactError
-from pipeline.formats.manifest import File, Manifest, find_input, read_manifest
+from pipeline.formats.manifest import MANIFEST_NAME, File, Manifest, find_input, read_manifest
 from pipeline.stages.verify.checks import Checked, Finding, check_file, check_folder, merged
 from pipeline.stages.verify.corpus import verify_corpus_part
 from pipeline.stages.verify.plan import verify_plan_part
@@ -63,7 +63,7 @@ def verify(folder: Path, *, executor: Executor, watcher: Watcher, corpus: Path |
     if not findings:
         findings = _sums(manifest, checked.counts)
     ordered = tuple(sorted(findings, key=lambda finding: (finding.path, finding.message)))
-    return Report(kind=manifest.kind, folder=str(folder), counts=checked.counts, findings=ordered)
+    return Report(kind=manifest.kind, folder=str(folder), counts=dict(sorted(checked.counts.items())), findings=ordered)
 
 
 def _corpus_calls(folder: Path, manifest: Manifest, _: Path | None) -> list[Call]:
@@ -124,16 +124,16 @@ def _corpus_parts(folder: Path, manifest: Manifest, corpus: Path | None) -> list
 
 def _sums(manifest: Manifest, counts: dict[str, int]) -> list[Finding]:
     """What the parts add up to, against the counts of the manifest."""
-    stated = dict(manifest.counts)
-    compared: dict[str, int] = {
-        key: stated[key] for key in ("records", "rows", "segments", "tokens") if key in stated and key in counts
-    }
+    stated = manifest.counts | {"overlong": manifest.reasons.get("overlong", 0)}
+    found = dict(counts)
     if manifest.kind == "corpus":
-        compared["num_merged"] = stated["records_read"] - sum(manifest.reasons.values())
+        found["records_read"] = counts["records"] + counts["records_merged"] + sum(manifest.reasons.values())
     return [
-        Finding(path="manifest.json", message=f"{key}: expected {number:,} from the manifest, found {counts[key]:,}")
-        for key, number in compared.items()
-        if counts.get(key, 0) != number
+        Finding(
+            path=MANIFEST_NAME, message=f"{key}: expected {stated.get(key, 0):,} from the manifest, found {number:,}"
+        )
+        for key, number in found.items()
+        if key != "files" and stated.get(key, 0) != number
     ]
 
 
