@@ -17,6 +17,10 @@ def blocks(text, language):
     return re.findall(rf"```{language}\n(.*?)```", text, flags=re.DOTALL)
 
 
+def test_nothing_is_left_to_fill_in(text):
+    assert not re.search(r"@@|TODO|FIXME", text)
+
+
 def test_the_python_runs(text, quickstart, tmp_path, monkeypatch):
     pytest.importorskip("torch", reason="torch is not installed")
     (tmp_path / "build").mkdir()
