@@ -21,7 +21,9 @@ from pipeline import options
 from pipeline.console import Console, Mode, ProgressWatcher
 from pipeline.core.pieces import Overlong
 from pipeline.errors import ConfigurationError, PipelineError
+from pipeline.formats.alignment import Insertions
 from pipeline.formats.headers import DATABASE_NAMES
+from pipeline.formats.problems import OnError
 
 if TYPE_CHECKING:
     from pipeline.engines.runner import StageOutcome
@@ -33,6 +35,7 @@ DEBUG_VARIABLE = "PIPELINE_DEBUG"
 
 _PACK = settings.PackConfig()
 _SHARD = settings.ShardConfig()
+_PRIORITY = ",".join(DATABASE_NAMES)
 
 app = typer.Typer(
     name="pipeline",
@@ -88,17 +91,19 @@ def _tell(outcome: "StageOutcome", out: Path, console: Console, next_command: st
 
 @app.command()
 def ingest(
-    files: Annotated[list[str] | None, typer.Argument(help="FASTA files, plain, .gz, .zst, .bz2 or .xz.")] = None,
-    out: options.Out = Path("corpus"),
-    source: Annotated[
-        list[str] | None, typer.Option("--source", help="NAME=FILE: a file, and the database its records are from.")
+    files: Annotated[
+        list[str] | None,
+        typer.Argument(help="FASTA, UniProt .dat or XML, A3M, Stockholm, ffdata, tables; compressed or not."),
     ] = None,
-    on_invalid: Annotated[
-        settings.OnInvalid, typer.Option(help="Records with characters that are no residue.")
-    ] = settings.OnInvalid.DROP,
-    source_priority: Annotated[
-        str, typer.Option(help="Whose record survives when sequences are equal, first one first.")
-    ] = ",".join(DATABASE_NAMES),
+    out: options.Out = Path("corpus"),
+    source: options.Source = None,
+    file_format: options.Format = None,
+    on_error: options.OnErrorOption = OnError.STOP,
+    insertions: options.InsertionsOption = Insertions.KEEP,
+    sequence_column: options.SequenceColumn = "sequence",
+    accession_column: options.AccessionColumn = None,
+    on_invalid: options.OnInvalidOption = settings.OnInvalid.DROP,
+    source_priority: options.SourcePriority = _PRIORITY,
     replace: options.Replace = None,
     min_length: options.MinLength = 0,
     max_length: options.MaxLength = None,
@@ -132,7 +137,8 @@ def ingest(
         values: dict[str, Any] = {"files": [*(files or []), *(source or [])], "on_invalid": on_invalid}
         values |= {"source_priority": [name.strip() for name in source_priority.split(",")]}
         values |= {"licence": licence, "release": release, "url": url, "replace": replace or []}
-        values["keep_dropped"] = keep_dropped
+        values |= {"keep_dropped": keep_dropped, "file_format": file_format, "on_error": on_error}
+        values |= {"insertions": insertions, "sequence_column": sequence_column, "accession_column": accession_column}
         values["filters"] = {
             "exclude": exclude or [],
             "sources": database or [],

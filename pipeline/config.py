@@ -9,11 +9,14 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from pipeline.core.pieces import Overlong
 from pipeline.errors import ConfigurationError
+from pipeline.formats.alignment import Insertions
+from pipeline.formats.detection import FORMATS
 from pipeline.formats.headers import DATABASE_NAMES
+from pipeline.formats.problems import OnError
 
 
 class OnInvalid(StrEnum):
@@ -81,8 +84,18 @@ class IngestConfig(_Model):
 
     files: tuple[str, ...] = Field(min_length=1)
     """Input files; NAME=FILE names the database of a file. In a recipe, relative to the recipe."""
+    file_format: str | None = Field(default=None, json_schema_extra={"enum": [*FORMATS, None]})
+    """Format of the files; by default told from the content of each."""
+    on_error: OnError = OnError.STOP
+    """What becomes of a record that cannot be read."""
     on_invalid: OnInvalid = OnInvalid.DROP
     """What becomes of a record with characters that are no residue."""
+    insertions: Insertions = Insertions.KEEP
+    """Alignments: what becomes of residues outside the match columns. Gaps are always removed."""
+    sequence_column: str = "sequence"
+    """Tables: the column with the sequences."""
+    accession_column: str | None = None
+    """Tables: the column with the accessions; by default one named accession, id or name, else the first."""
     source_priority: tuple[str, ...] = DATABASE_NAMES
     """Which database's record survives when sequences are equal, first one first; names not listed come last."""
     records_per_part: int = Field(default=250_000, ge=1)
@@ -100,9 +113,17 @@ class IngestConfig(_Model):
     url: str | None = None
     """Where the input came from, for the dataset card."""
 
+    @field_validator("file_format")
+    @classmethod
+    def _known(cls, name: str | None) -> str | None:
+        if name is not None and name not in FORMATS:
+            raise ValueError(f"expected one of {', '.join(FORMATS)}")
+        return name
+
     def meaning(self) -> dict[str, Any]:
         """What decides the content of the corpus."""
         included = {"on_invalid", "source_priority", "records_per_part", "replace", "filters"}
+        included |= {"file_format", "on_error", "insertions", "sequence_column", "accession_column"}
         meaning = self.model_dump(mode="json", include=included)
         # What an exclusion file holds counts, not where it is: the stage adds the digests.
         meaning["filters"].pop("exclude")

@@ -5,6 +5,10 @@ from typing import Annotated
 
 import typer
 
+from pipeline.config import OnInvalid
+from pipeline.formats.alignment import Insertions
+from pipeline.formats.problems import OnError
+
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors and warnings.")]
 Workers = Annotated[int | None, typer.Option("--workers", help="Processes; by default the processors granted.")]
@@ -31,3 +35,17 @@ Exclude = Annotated[list[str] | None, typer.Option(help="File of accessions, or 
 KeepDropped = Annotated[
     bool, typer.Option("--keep-dropped", help="Write what was dropped, and why, to dropped/ in the corpus.")
 ]
+Format = Annotated[str | None, typer.Option("--format", help="Format of the files, instead of telling it from each.")]
+OnErrorOption = Annotated[OnError, typer.Option("--on-error", help="Records that cannot be read.")]
+InsertionsOption = Annotated[
+    Insertions, typer.Option("--insertions", help="Alignments: residues outside the match columns.")
+]
+SequenceColumn = Annotated[str, typer.Option(help="Tables: the column with the sequences.")]
+AccessionColumn = Annotated[str | None, typer.Option(help="Tables: the column with the accessions.")]
+Source = Annotated[
+    list[str] | None, typer.Option("--source", help="NAME=FILE: a file, and the database its records are from.")
+]
+OnInvalidOption = Annotated[
+    OnInvalid, typer.Option("--on-invalid", help="Records with characters that are no residue.")
+]
+SourcePriority = Annotated[str, typer.Option(help="Whose record survives when sequences are equal, first one first.")]

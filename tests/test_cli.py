@@ -101,7 +101,7 @@ def test_a_run_tells_what_a_person_wants_to_know(command, root, quickstart):
 @pytest.mark.parametrize(
     ("arguments", "exit_code", "told"),
     [
-        (["ingest", "absent.fasta"], 2, "absent.fasta: expected a FASTA file, found nothing"),
+        (["ingest", "absent.fasta"], 2, "absent.fasta: expected a file, found nothing"),
         (["ingest"], 2, "no input"),
         (["ingest", "--source", "x.fasta"], 2, "expected NAME=FILE"),
         (["pack", "absent"], 1, "absent: expected a folder that holds a corpus"),

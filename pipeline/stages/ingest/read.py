@@ -2,7 +2,7 @@
 
 ::
 
-    FASTA ──▶ blocks ──▶ sieve: strip, check, filter, name, hash ──▶ runs of 32 MB, each sorted by key
+    file  ──▶ blocks ──▶ sieve: strip, check, filter, name, hash ──▶ runs of 32 MB, each sorted by key
                                                                      .scratch/chunk-00000.arrow
 
 Memory: a few times one run.
@@ -16,7 +16,10 @@ import pyarrow as pa
 
 from pipeline.engines.stage import SCRATCH_NAME, TaskResult
 from pipeline.engines.threads import in_threads
-from pipeline.formats.fasta import read_fasta
+from pipeline.formats.detection import ReadOptions, detect_file, open_records, read_fasta_records
+from pipeline.formats.fasta_spans import WHOLE
+from pipeline.formats.problems import Problems
+from pipeline.formats.records import RecordBlock
 from pipeline.formats.runs import RUN_SCHEMA, run_writer
 from pipeline.formats.storage import atomic_path, write_text
 from pipeline.stages.ingest.sieve import Reading, Sieve, Tally, dropped_writer
@@ -26,35 +29,60 @@ RUN_BYTES = 32 << 20
 
 
 def read_chunk(folder: Path, *, reading: Reading) -> TaskResult:
-    """Read one FASTA file, or a span of one, into sorted runs in the scratch folder.
+    """Read one input file, or a span of one, into sorted runs in the scratch folder.
 
     Args:
         folder: The corpus.
         reading: What to read, and how.
 
     Raises:
-        InputFormatError: The file is no FASTA or is cut short, or holds an invalid character under ``error``.
+        InputFormatError: The file is not what it should be or is cut short, or holds an invalid character under
+            ``error``.
     """
     sieve = Sieve(reading)
     tally = Tally()
+    problems = Problems(reading.on_error)
     run_name = f"{SCRATCH_NAME}/{reading.name}.arrow"
     with ExitStack() as stack:
         run_path = stack.enter_context(atomic_path(folder / run_name, durable=False))
         writer = stack.enter_context(run_writer(run_path, reading.num_buckets))
         dropped = stack.enter_context(dropped_writer(folder, reading.name)) if reading.keep_dropped else None
         # Decompressing, parsing and sorting go on beside each other in as many threads as this process may have.
-        blocks = read_fasta(reading.path, span=reading.span)
-        sieved = in_threads(sieve.sift, blocks, num_threads=pa.cpu_count())
+        sieved = in_threads(sieve.sift, _blocks(reading, problems), num_threads=pa.cpu_count())
         for run in _runs(tally.gather(sieved, dropped)):
             writer.write(run)
+    tally.add_problems(problems)
     statistics_name = f"{SCRATCH_NAME}/{reading.name}.statistics.json"
     write_text(folder / statistics_name, tally.dropped.model_dump_json(), durable=False)
     return TaskResult(
         scratch={name: (folder / name).stat().st_size for name in (run_name, statistics_name)},
         counts=dict(tally.counts),
         reasons=dict(tally.reasons),
+        warnings=tuple(f"left out: {example}" for example in problems.examples),
         values={"composition": tally.composition.tolist()},
     )
+
+
+def _blocks(reading: Reading, problems: Problems) -> Iterator[RecordBlock]:
+    if reading.span != WHOLE:
+        return read_fasta_records(reading.path, reading.source, reading.span)
+    return open_records(
+        reading.path,
+        file_format=reading.file_format or file_format_of(reading.path, reading.options),
+        source=reading.source,
+        options=reading.options,
+        problems=problems,
+    )
+
+
+def file_format_of(path: Path, options: ReadOptions) -> str:
+    """The format of a file, by content; A3M only by name.
+
+    FASTA with gaps in it looks like A3M in one cut of a corpus and not in another; records with gaps would be dropped
+    here and have their gaps removed there. So whoever has alignments says so: ``--format a3m``.
+    """
+    detected = detect_file(path, options)
+    return "fasta" if detected == "a3m" else detected
 
 
 def _runs(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.Table]:

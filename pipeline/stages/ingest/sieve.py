@@ -1,4 +1,4 @@
-"""From a block of FASTA to the records that are kept, and what became of the others.
+"""From a block of records to the records that are kept, and what became of the others.
 
 ::
 
@@ -9,7 +9,7 @@
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -23,10 +23,11 @@ from pipeline.core.replacement import replace_residues, replacement_table
 from pipeline.errors import InputFormatError
 from pipeline.formats.corpus import record_keys
 from pipeline.formats.corpus_statistics import Statistics, statistics_of_dropped
-from pipeline.formats.fasta import FastaBlock
+from pipeline.formats.detection import ReadOptions
 from pipeline.formats.fasta_spans import Span, lines_before, records_before
-from pipeline.formats.headers import parse_headers
 from pipeline.formats.parquet import RowGroupWriter
+from pipeline.formats.problems import OnError, Problems
+from pipeline.formats.records import HeaderBlock, RecordBlock
 from pipeline.formats.runs import RUN_SCHEMA
 from pipeline.formats.storage import atomic_path
 from pipeline.stages.ingest.filtering import Filtering
@@ -49,6 +50,9 @@ class Reading:
     span: Span
     source: str | None
     """Database name that overrides what the headers say."""
+    file_format: str | None
+    on_error: OnError
+    options: ReadOptions
     on_invalid: OnInvalid
     replace: tuple[str, ...]
     filtering: Filtering
@@ -80,6 +84,14 @@ class Tally:
                     writer.write(block.dropped)
             yield block.kept
 
+    def add_problems(self, problems: Problems) -> None:
+        """Records that could not be read were in the input all the same: read, and dropped under their reason."""
+        self.reasons.update(problems.counts)
+        self.counts["records_read"] += sum(problems.counts.values())
+        facts = [{"reason": reason, "accession": "", "length": 0} for reason in problems.counts.elements()]
+        if facts:
+            self.dropped += statistics_of_dropped(pa.Table.from_pylist(facts))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sieved:
@@ -101,27 +113,28 @@ class Sieve:
         names = [predicate.name for predicate in reading.filtering.predicates()]
         self._reasons = ("", EMPTY_SEQUENCE, *alphabet.INVALID_REASONS, *names)
 
-    def sift(self, block: FastaBlock) -> Sieved:
+    def sift(self, block: RecordBlock) -> Sieved:
         """Split the records of a block into those that are kept and those that are not."""
         tally = Tally()
         residues, offsets, num_stripped = alphabet.strip_stops(block.residues, block.offsets)
         tally.composition += alphabet.composition(residues)
-        tally.counts["records_read"] += len(block.headers)
+        tally.counts["records_read"] += block.num_records
         tally.counts["residues_read"] += len(residues)
         tally.counts["trailing_stops_removed"] += num_stripped
         tally.counts["comment_lines"] += block.num_comment_lines
+        tally.counts.update({f"skipped_{name.replace('-', '_')}": number for name, number in block.skipped.items()})
         if self._reading.on_invalid is OnInvalid.REPLACE:
             residues, num_invalid = alphabet.replace_invalid(residues)
             tally.counts["residues_replaced"] += num_invalid
         if self._reading.replace:
             residues, num_replaced = replace_residues(residues, self._table)
             tally.counts["letters_replaced"] += num_replaced
-        columns = parse_headers(block.headers, source=self._reading.source)
+        columns = block.columns()
         codes = self._codes(block, columns, residues, offsets)
         return self._split(columns, residues, offsets, codes=codes, tally=tally)
 
     def _codes(
-        self, block: FastaBlock, columns: pa.RecordBatch, residues: alphabet.ByteArray, offsets: alphabet.Offsets
+        self, block: RecordBlock, columns: pa.RecordBatch, residues: alphabet.ByteArray, offsets: alphabet.Offsets
     ) -> Codes:
         """uint8 [records]: index into the reasons, 0 for what is kept."""
         codes: Codes = (np.diff(offsets) == 0).astype(np.uint8)
@@ -161,13 +174,14 @@ class Sieve:
         kept = _record_batch(columns.filter(pa.array(keep)), *alphabet.select_records(residues, offsets, keep))
         return Sieved(kept=kept, dropped=dropped, tally=tally)
 
-    def _invalid_error(self, invalid: alphabet.InvalidRecords, block: FastaBlock) -> InputFormatError:
+    def _invalid_error(self, invalid: alphabet.InvalidRecords, block: RecordBlock) -> InputFormatError:
         path, start, at = self._reading.path, self._reading.span.start, int(invalid.record[0])
-        header = block.headers[at].as_py()
+        accession = block.columns().column("accession")[at].as_py()
         record = records_before(path, start) + block.first_record + at + 1
-        line = lines_before(path, start) + int(block.lines[at])
+        if isinstance(block, HeaderBlock) and start:
+            block = replace(block, positions=block.positions + np.array([lines_before(path, start), 0]))
         return InputFormatError(
-            f"{path}: record {record} ({header[:60]!r}, line {line}, byte {int(block.byte_offsets[at])}): "
+            f"{path}: record {record} ({accession[:60]!r}, {block.place(at)}): "
             f"expected residue letters, found {chr(int(invalid.character[0]))!r} at residue "
             f"{int(invalid.position[0]) + 1}",
             hint="--on-invalid drop leaves such records out, --on-invalid replace makes the character X; "

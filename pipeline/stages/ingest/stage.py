@@ -21,14 +21,15 @@ from pipeline.errors import ConfigurationError, InputFormatError, IntegrityError
 from pipeline.formats.corpus import num_parts_for, part_name, power_of_two_above
 from pipeline.formats.corpus_statistics import Statistics, merge
 from pipeline.formats.corpus_summary import REPORT_NAME, report_document
-from pipeline.formats.fasta_spans import Span, fasta_spans
+from pipeline.formats.detection import ReadOptions
+from pipeline.formats.fasta_spans import WHOLE, Span, fasta_spans
 from pipeline.formats.headers import DATABASE_NAMES
 from pipeline.formats.manifest import File, Input, Kind, Manifest, Run, Source, document_entry, make_manifest
 from pipeline.formats.report_page import PAGE_NAME, report_page
 from pipeline.formats.storage import file_digest, write_json, write_text
 from pipeline.stages.ingest.filtering import Filtering
 from pipeline.stages.ingest.merge import merge_part
-from pipeline.stages.ingest.read import read_chunk
+from pipeline.stages.ingest.read import file_format_of, read_chunk
 from pipeline.stages.ingest.sieve import Reading
 
 CHUNK_BYTES = 64 << 20
@@ -86,7 +87,7 @@ class Ingest:
 
     def rounds(self, folder: Path) -> Rounds:
         """Read every file, then merge every part."""
-        spans = [(raw, span) for raw in self.files for span in fasta_spans(raw.path, self._chunk_bytes)]
+        spans = [(raw, span) for raw in self.files for span in self._spans(raw)]
         tasks = [self._read_task(index, raw, span) for index, (raw, span) in enumerate(spans)]
         read = yield Round(label="read", tasks=tasks)
         counts, reasons = total(read, "counts"), total(read, "reasons")
@@ -100,12 +101,31 @@ class Ingest:
         manifest = self._manifest(folder, counts | total(merged, "counts"), reasons, merged)
         return manifest.model_copy(update={"files": (*manifest.files, *_reports(folder, manifest, [*read, *merged]))})
 
+    @property
+    def _options(self) -> ReadOptions:
+        config = self.config
+        return ReadOptions(
+            insertions=config.insertions,
+            sequence_column=config.sequence_column,
+            accession_column=config.accession_column,
+        )
+
+    def _spans(self, raw: _RawFile) -> list[Span]:
+        """Large FASTA is cut into chunks; other formats are read from their start."""
+        if raw.num_bytes <= self._chunk_bytes:
+            return [WHOLE]
+        is_fasta = (self.config.file_format or file_format_of(raw.path, self._options)) == "fasta"
+        return fasta_spans(raw.path, self._chunk_bytes) if is_fasta else [WHOLE]
+
     def _read_task(self, index: int, raw: _RawFile, span: Span) -> Task:
         name = f"chunk-{index:05d}"
         reading = Reading(
             path=raw.path,
             span=span,
             source=raw.source,
+            file_format=self.config.file_format,
+            on_error=self.config.on_error,
+            options=self._options,
             on_invalid=self.config.on_invalid,
             replace=self.config.replace,
             filtering=self._filtering,
@@ -171,7 +191,7 @@ def _identified(entries: Sequence[str]) -> tuple[_RawFile, ...]:
         source, name = split_source(entry)
         if not Path(name).is_file():
             found = "a folder" if Path(name).is_dir() else "a pipe or device" if Path(name).exists() else "nothing"
-            raise ConfigurationError(f"{name}: expected a FASTA file, found {found}", hint="check the path")
+            raise ConfigurationError(f"{name}: expected a file, found {found}", hint="check the path")
         num_bytes, digest = file_digest(Path(name), bits=128)
         raw_files.append(_RawFile(path=Path(name), source=source, num_bytes=num_bytes, digest=digest))
     paths = [raw.path.resolve() for raw in raw_files]

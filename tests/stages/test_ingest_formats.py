@@ -1,0 +1,76 @@
+"""Every input format becomes the same corpus; what cannot be read is told, or counted."""
+
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from pipeline.config import IngestConfig
+from pipeline.engines.execution import SerialExecutor
+from pipeline.engines.runner import run_stage
+from pipeline.errors import InputFormatError
+from pipeline.stages.ingest.stage import Ingest
+
+DATA = Path(__file__).parents[1] / "data"
+
+
+def ingest(folder, file, **options):
+    config = IngestConfig(files=(str(file),), **options)
+    return run_stage(Ingest(config), folder, executor=SerialExecutor()).manifest
+
+
+def rows(folder):
+    return pq.read_table(folder / "part-00000.parquet").to_pylist()
+
+
+def test_a_flat_file_and_its_xml_are_one_corpus(tmp_path):
+    dat, xml = (next((DATA / "flatfile").glob(f"multi_ex.{suffix}*")) for suffix in ("txt", "xml"))
+    one, two = ingest(tmp_path / "dat", dat), ingest(tmp_path / "xml", xml)
+    assert one.counts["records"] == two.counts["records"] == 8
+    assert [row["accession"] for row in rows(tmp_path / "dat")] == [row["accession"] for row in rows(tmp_path / "xml")]
+    assert one.files[0].content == two.files[0].content
+
+
+@pytest.mark.parametrize("kind", ["parquet", "csv"])
+def test_a_table_is_read_by_its_columns(tmp_path, kind):
+    table = pa.table({"id": ["a", "b"], "peptide": ["MKV", "mkvl"], "sequence": ["M", "K"]})
+    file = tmp_path / f"x.{kind}"
+    if kind == "parquet":
+        pq.write_table(table, file)
+    else:
+        file.write_text("id,peptide,sequence\na,MKV,M\nb,mkvl,K\n")
+    ingest(tmp_path / "c", file, sequence_column="peptide")
+    assert {(row["accession"], row["sequence"]) for row in rows(tmp_path / "c")} == {("a", "MKV"), ("b", "MKVL")}
+
+
+ALIGNMENT = ">query\nMK-VL\n>one\nMKaaAVL\n>two_consensus\nMKAVL\n"
+
+
+@pytest.mark.parametrize(("insertions", "expected"), [("keep", "MKAAAVL"), ("remove", "MKAVL")])
+def test_alignments_are_read_when_named(tmp_path, insertions, expected):
+    (tmp_path / "x.a3m").write_text(ALIGNMENT)
+    manifest = ingest(tmp_path / "c", tmp_path / "x.a3m", file_format="a3m", insertions=insertions)
+    assert {row["accession"]: row["sequence"] for row in rows(tmp_path / "c")} == {"query": "MKVL", "one": expected}
+    assert manifest.counts["skipped_consensus"] == 1
+
+
+def test_fasta_with_gaps_is_never_taken_for_an_alignment(tmp_path):
+    """Or the same record would be dropped in one cut of a corpus and kept in another."""
+    (tmp_path / "x").write_text(">a\nMK-V\n>b\nMKAV\n>c\nMKGV\n")
+    assert ingest(tmp_path / "c", tmp_path / "x").reasons == {"invalid-gap": 1}
+
+
+def test_what_cannot_be_read_stops_the_run_or_is_counted(tmp_path):
+    (tmp_path / "x.a3m").write_text(">query\nMKVLA\n>short\nMK\n>good\nMK-LA\n")
+    with pytest.raises(InputFormatError, match=r"x\.a3m"):
+        ingest(tmp_path / "stop", tmp_path / "x.a3m", file_format="a3m")
+    manifest = ingest(tmp_path / "skip", tmp_path / "x.a3m", file_format="a3m", on_error="skip")
+    assert manifest.reasons == {"unequal-columns": 1}
+    assert manifest.counts["records_read"] == 3
+    assert [row["accession"] for row in rows(tmp_path / "skip")] in (["query", "good"], ["good", "query"])
+
+
+def test_stockholm_is_told_by_its_content(tmp_path):
+    file = next(path for path in sorted((DATA / "stockholm").iterdir()) if "PF05371" in path.name)
+    assert ingest(tmp_path / "c", file).counts["records_read"] == 7
