@@ -8,31 +8,26 @@ import os
 import shlex
 import sys
 import traceback
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 import pipeline
 from pipeline import config as settings
 from pipeline import options
-from pipeline.console import Console, Mode, ProgressWatcher
-from pipeline.core.pieces import Overlong
-from pipeline.errors import ConfigurationError, PipelineError
+from pipeline.console import ProgressWatcher, TransferWatcher
+from pipeline.errors import ConfigurationError
 from pipeline.formats.alignment import Insertions
 from pipeline.formats.headers import DATABASE_NAMES
 from pipeline.formats.problems import OnError
+from pipeline.session import make, speaking, tell
 
-if TYPE_CHECKING:
-    from pipeline.engines.runner import StageOutcome
-    from pipeline.engines.stage import Stage
-
-INTERRUPTED = 130
 INTERNAL_ERROR = 2
 DEBUG_VARIABLE = "PIPELINE_DEBUG"
 
+_DOWNLOAD = settings.DownloadConfig(source="uniref50")
 _PACK = settings.PackConfig()
 _SHARD = settings.ShardConfig()
 _PRIORITY = ",".join(DATABASE_NAMES)
@@ -47,46 +42,53 @@ app = typer.Typer(
 )
 
 
-@contextmanager
-def _speaking(*, as_json: bool, quiet: bool) -> Iterator[Console]:
-    """A console; errors of ours become one sentence and an exit code."""
-    if as_json and quiet:
-        raise typer.BadParameter("--json and --quiet exclude each other")
-    console = Console(Mode.JSON if as_json else Mode.QUIET if quiet else Mode.HUMAN)
-    try:
-        yield console
-    except PipelineError as error:
-        console.error(error)
-        console.document({"error": type(error).__name__, "message": error.message, "hint": error.hint})
-        raise typer.Exit(error.exit_code) from error
-    except BrokenPipeError:
-        raise  # the reader of stdout went away; that is no mistake of anybody's
-    except OSError as error:
-        told = ConfigurationError(
-            f"{error.filename or 'a file'}: {error.strerror or error}", hint="check the path and its permissions"
-        )
-        console.error(told)
-        raise typer.Exit(told.exit_code) from error
-    except KeyboardInterrupt as interrupt:
-        console.warning("interrupted: run the same command again to go on, finished work is kept")
-        raise typer.Exit(INTERRUPTED) from interrupt
+@app.command()
+def sources(as_json: options.Json = False, quiet: options.Quiet = False) -> None:
+    """List the public corpora that `pipeline download` knows, with size, licence, format and URL.
+
+    Example: pipeline sources
+    """
+    with speaking(as_json=as_json, quiet=quiet) as console:
+        from pipeline.formats.sources import known_sources
+        from pipeline.reports import show_sources, sources_document
+
+        console.document(sources_document(known_sources()))
+        show_sources(known_sources(), console)
 
 
-def _make(
-    stage: "Stage", out: Path, *, executor: str, workers: int | None, overwrite: bool, console: Console
-) -> "StageOutcome":
-    from pipeline.engines.execution import make_executor
-    from pipeline.engines.runner import run_stage
+@app.command()
+def download(
+    source: options.DownloadSource,
+    out: options.Downloads = Path("downloads"),
+    release: options.Release = _DOWNLOAD.release,
+    name: options.AddressName = None,
+    checksum: options.FileChecksum = None,
+    licence: options.AddressLicence = None,
+    mirror: options.Mirror = None,
+    taxon: options.ProteomeTaxon = None,
+    domain: options.ProteomeDomain = None,
+    connections: options.Connections = _DOWNLOAD.connections,
+    overwrite: options.Overwrite = False,
+    as_json: options.Json = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Fetch a public corpus, or a file at an address: goes on where it stopped, checked against the publisher's list.
 
-    with make_executor(executor, workers) as chosen, ProgressWatcher(console) as watcher:
-        return run_stage(stage, out, executor=chosen, watcher=watcher, overwrite=overwrite)
+    Example: pipeline download uniref50 --out downloads/
+    """
+    with speaking(as_json=as_json, quiet=quiet) as console, TransferWatcher(console) as watcher:
+        from pipeline.engines.execution import SerialExecutor
+        from pipeline.engines.runner import run_stage
+        from pipeline.stages.download.stage import Download
 
-
-def _tell(outcome: "StageOutcome", out: Path, console: Console, next_command: str) -> None:
-    from pipeline.reports import stage_document, stage_sentence
-
-    console.document(stage_document(outcome, out))
-    console.note(f"{stage_sentence(outcome, out)}; next: {next_command}")
+        values: dict[str, Any] = {"source": source, "release": release, "name": name, "checksum": checksum}
+        values |= {"licence": licence, "mirror": mirror, "taxon": taxon, "domain": domain, "connections": connections}
+        config = settings.checked(settings.DownloadConfig, values, where="command line")
+        stage = Download(config, progress=watcher.progress, notify=watcher.notify)
+        folder = out / stage.folder_name
+        # One process: connections, not processors, are what a download can have more of.
+        outcome = run_stage(stage, folder, executor=SerialExecutor(), watcher=watcher, overwrite=overwrite)
+        tell(outcome, folder, console, f"pipeline ingest {shlex.quote(str(folder))} --out corpus/")
 
 
 @app.command()
@@ -129,7 +131,7 @@ def ingest(
 
     Example: pipeline ingest uniref50.fasta.gz --out corpus/ --licence CC-BY-4.0
     """
-    with _speaking(as_json=as_json, quiet=quiet) as console:
+    with speaking(as_json=as_json, quiet=quiet) as console:
         from pipeline.stages.ingest.stage import Ingest
 
         if unnamed := next((entry for entry in source or [] if settings.split_source(entry)[0] is None), None):
@@ -156,8 +158,8 @@ def ingest(
                 "no input: expected FASTA files", hint="pipeline ingest proteins.fasta --out corpus/"
             )
         stage = Ingest(settings.checked(settings.IngestConfig, values, where="command line"))
-        outcome = _make(stage, out, executor=executor, workers=workers, overwrite=overwrite, console=console)
-        _tell(outcome, out, console, f"pipeline pack {shlex.quote(str(out))} --out plan/")
+        outcome = make(stage, out, executor=executor, workers=workers, overwrite=overwrite, console=console)
+        tell(outcome, out, console, f"pipeline pack {shlex.quote(str(out))} --out plan/")
 
 
 @app.command()
@@ -165,13 +167,9 @@ def pack(
     corpus: Annotated[Path, typer.Argument(help="A corpus, made by `pipeline ingest`.")],
     out: options.Out = Path("plan"),
     length: Annotated[int, typer.Option(help="Tokens in a row, special tokens included.")] = _PACK.length,
-    tokenizer: Annotated[
-        str, typer.Option(help="esm2, esm3, protbert, prott5, evo2, progen2, progen3, amplify, …, or a JSON file.")
-    ] = _PACK.tokenizer,
+    tokenizer: options.TokenizerOption = _PACK.tokenizer,
     algorithm: Annotated[str, typer.Option(help="first-fit-decreasing, or pad: one record a row.")] = _PACK.algorithm,
-    overlong: Annotated[
-        Overlong, typer.Option(help="Records with more residues than fit into a row.")
-    ] = _PACK.overlong,
+    overlong: options.OverlongOption = _PACK.overlong,
     alignment: Annotated[int, typer.Option(help="Round the room of a segment up to this multiple.")] = _PACK.alignment,
     seed: Annotated[int, typer.Option(help="Seed of places, order of rows and crops.")] = _PACK.seed,
     epoch: Annotated[int, typer.Option(help="Draw the random crops of another epoch.")] = _PACK.epoch,
@@ -185,14 +183,14 @@ def pack(
 
     Example: pipeline pack corpus/ --out plan/ --length 1024 --tokenizer esm2
     """
-    with _speaking(as_json=as_json, quiet=quiet) as console:
+    with speaking(as_json=as_json, quiet=quiet) as console:
         from pipeline.stages.pack import Pack
 
         values = {"length": length, "tokenizer": tokenizer, "algorithm": algorithm, "overlong": overlong}
         values |= {"alignment": alignment, "seed": seed, "epoch": epoch}
         stage = Pack(corpus, settings.checked(settings.PackConfig, values, where="command line"))
-        outcome = _make(stage, out, executor=executor, workers=workers, overwrite=overwrite, console=console)
-        _tell(outcome, out, console, f"pipeline shard {shlex.quote(str(out))} --out shards/")
+        outcome = make(stage, out, executor=executor, workers=workers, overwrite=overwrite, console=console)
+        tell(outcome, out, console, f"pipeline shard {shlex.quote(str(out))} --out shards/")
 
 
 @app.command()
@@ -213,14 +211,14 @@ def shard(
 
     Example: pipeline shard plan/ --out shards/ --layout binary
     """
-    with _speaking(as_json=as_json, quiet=quiet) as console:
+    with speaking(as_json=as_json, quiet=quiet) as console:
         from pipeline.stages.shard import Shard
 
         values = {"layout": layout, "rows_per_group": rows_per_group, "rows_per_shard": rows_per_shard}
         config = settings.checked(settings.ShardConfig, values, where="command line")
         stage = Shard(plan, config, corpus=corpus)
-        outcome = _make(stage, out, executor=executor, workers=workers, overwrite=overwrite, console=console)
-        _tell(outcome, out, console, f"pipeline verify {shlex.quote(str(out))}")
+        outcome = make(stage, out, executor=executor, workers=workers, overwrite=overwrite, console=console)
+        tell(outcome, out, console, f"pipeline verify {shlex.quote(str(out))}")
 
 
 @app.command()
@@ -236,7 +234,7 @@ def verify(
 
     Example: pipeline verify shards/
     """
-    with _speaking(as_json=as_json, quiet=quiet) as console:
+    with speaking(as_json=as_json, quiet=quiet) as console:
         from pipeline.engines.execution import make_executor
         from pipeline.reports import show_verification, verification_document
         from pipeline.stages.verify.stage import verify as verify_artefact
@@ -262,7 +260,7 @@ def inspect(
 
     Example: pipeline inspect shards/ --row 0
     """
-    with _speaking(as_json=as_json, quiet=quiet) as console:
+    with speaking(as_json=as_json, quiet=quiet) as console:
         from pipeline import reports
         from pipeline.stages import inspection
 
@@ -290,7 +288,7 @@ def run(
 
     Example: pipeline run workflows/quickstart.toml
     """
-    with _speaking(as_json=as_json, quiet=quiet) as console:
+    with speaking(as_json=as_json, quiet=quiet) as console:
         from pipeline.engines.execution import make_executor
         from pipeline.reports import recipe_document, show_recipe
         from pipeline.workflow import run_recipe

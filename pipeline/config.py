@@ -17,6 +17,7 @@ from pipeline.formats.alignment import Insertions
 from pipeline.formats.detection import FORMATS
 from pipeline.formats.headers import DATABASE_NAMES
 from pipeline.formats.problems import OnError
+from pipeline.formats.sources import CURRENT, NAME_PATTERN
 
 
 class OnInvalid(StrEnum):
@@ -52,6 +53,29 @@ class Tail(StrEnum):
 
 class _Model(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class DownloadConfig(_Model):
+    """A public corpus, or a file at an address, to a folder."""
+
+    source: str = Field(min_length=1)
+    """Name of a public corpus (`pipeline sources`), or http(s)://, s3://, gs://, file:// or a path."""
+    release: str = CURRENT
+    """Release of the corpus, such as 2025_03; of a file at an address, what to call its release."""
+    name: str | None = Field(default=None, pattern=NAME_PATTERN)
+    """What to call a file at an address; by default the start of its file name."""
+    checksum: str | None = None
+    """algorithm:hexadecimal of the one file, where the publisher gives none or one that is not enough."""
+    licence: str | None = None
+    """SPDX identifier of the licence of a file at an address, for the dataset card."""
+    mirror: str | None = None
+    """Base URL of another server with the same folders."""
+    taxon: int | None = Field(default=None, ge=1)
+    """NCBI taxonomy id of a reference proteome that is not among the known ones."""
+    domain: str | None = None
+    """Archaea, Bacteria, Eukaryota or Viruses, of such a proteome."""
+    connections: int = Field(default=4, ge=1, le=32)
+    """Parts of a file that are fetched at the same time, where the server allows it."""
 
 
 class FilterConfig(_Model):

@@ -16,7 +16,17 @@ from enum import StrEnum
 from typing import Any, TextIO
 
 from rich.console import Console as RichConsole
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
 from rich.table import Table
 from rich.text import Text
 
@@ -156,6 +166,77 @@ class ProgressWatcher:
 
     def __exit__(self, *details: object) -> None:
         self._progress.stop()
+
+
+class TransferWatcher:
+    """Tells how far a download is: a bar of bytes on a terminal, a line for each tenth of a file elsewhere.
+
+    A context manager. Besides being a watcher it is told the bytes of the file under way (``progress``) and every fault
+    that was survived (``notify``).
+    """
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._is_terminal = console.is_human and console.people.is_terminal
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            DownloadColumn(),
+            TransferSpeedColumn(),
+            TimeRemainingColumn(),
+            console=console.people,
+            transient=True,
+            disable=not self._is_terminal,
+        )
+        self._bar = self._progress.add_task("fetch", total=None)
+        self._files = (0, 0)
+        self._tenths = 0
+
+    def round_started(self, kind: str, label: str, total: int, done: int) -> None:
+        """A round of tasks begins, one for each file."""
+        self._files = (done, total)
+        kept = f", {done} of them there already" if done else ""
+        self._console.note(f"{kind}: {label}, {count(total, 'files')}{kept}")
+
+    def task_finished(self, name: str, result: TaskResult) -> None:
+        """A file is there."""
+        del name, result
+        self._files = (self._files[0] + 1, self._files[1])
+        self._tenths = 0
+
+    def warning(self, text: str) -> None:
+        """Something a person should know."""
+        self._console.warning(text)
+
+    def notify(self, sentence: str) -> None:
+        """A fault that was survived."""
+        self._console.note(sentence)
+
+    def progress(self, done: int, total: int | None) -> None:
+        """Bytes there are, and bytes there will be, of the file under way."""
+        description = f"file {min(self._files[0] + 1, self._files[1])} of {self._files[1]}"
+        self._progress.update(self._bar, completed=done, total=total, description=description)
+        tenths = 10 * done // total if total else 0
+        if not self._is_terminal and tenths > self._tenths:
+            self._console.note(f"{description}: {10 * tenths} % of {bytes_text(total or 0)}")
+        self._tenths = max(self._tenths, tenths)
+
+    def __enter__(self) -> "TransferWatcher":
+        self._progress.start()
+        return self
+
+    def __exit__(self, *details: object) -> None:
+        self._progress.stop()
+
+
+def bytes_text(num_bytes: int) -> str:
+    """``8.8 GB``: decimal units, as publishers use them."""
+    size = float(num_bytes)
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if size < 1000:
+            return f"{size:,.0f} {unit}" if unit == "bytes" or size >= 100 else f"{size:,.1f} {unit}"
+        size /= 1000
+    return f"{size:,.1f} TB"
 
 
 def count(number: int, noun: str) -> str:

@@ -7,6 +7,7 @@
     │   └── MissingExtraError         exit 2   an optional package is not installed (also an ImportError)
     ├── ArtefactConflictError         exit 2   the output folder belongs to a run with other inputs or configuration
     ├── ExecutionError                exit 2   a worker process died or could not be started
+    ├── TransferError                 exit 2   a file cannot be fetched: no such file, no way there, no end of faults
     └── DataError                     exit 1   the data failed a check
         ├── InputFormatError          exit 1   an input file is not what it should be, or is cut short
         ├── ArtefactError             exit 1   a folder is no finished artefact, or its manifest cannot be read
@@ -59,6 +60,10 @@ class ArtefactConflictError(PipelineError):
 
 class ExecutionError(PipelineError):
     """A worker process died or could not be started."""
+
+
+class TransferError(PipelineError):
+    """A file cannot be fetched; what was fetched of it is kept."""
 
 
 class DataError(PipelineError):

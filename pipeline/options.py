@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from pipeline.config import OnInvalid
+from pipeline.core.pieces import Overlong
 from pipeline.formats.alignment import Insertions
 from pipeline.formats.problems import OnError
 
@@ -16,6 +17,21 @@ Executor = Annotated[str, typer.Option("--executor", help="Who does the work: se
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Throw away another run's artefact in the way.")]
 Out = Annotated[Path, typer.Option("--out", help="Folder of the artefact.", show_default=False)]
 Corpus = Annotated[Path | None, typer.Option("--corpus", help="Where the corpus is, if it was moved.")]
+
+DownloadSource = Annotated[
+    str, typer.Argument(help="A name that `pipeline sources` lists, proteome:UP000000625, a URL or a path.")
+]
+Downloads = Annotated[Path, typer.Option("--out", help="Folder in which NAME-RELEASE/ is made.")]
+Release = Annotated[str, typer.Option(help="Release, such as 2025_03.")]
+AddressName = Annotated[str | None, typer.Option("--name", help="What to call a file at an address.")]
+AddressLicence = Annotated[str | None, typer.Option("--licence", help="SPDX identifier, of a file at an address.")]
+FileChecksum = Annotated[str | None, typer.Option("--checksum", help="algorithm:hexadecimal, such as sha256:….")]
+Mirror = Annotated[str | None, typer.Option(help="Base URL of another server with the same folders.")]
+ProteomeTaxon = Annotated[int | None, typer.Option("--taxon", help="NCBI taxonomy id, of a proteome.")]
+ProteomeDomain = Annotated[
+    str | None, typer.Option("--domain", help="Archaea, Bacteria, Eukaryota or Viruses, of a proteome.")
+]
+Connections = Annotated[int, typer.Option(help="Parts of a file fetched at a time.")]
 
 Replace = Annotated[list[str] | None, typer.Option(help="Letters to replace first: UZOB=X, as ProtTrans does.")]
 MinLength = Annotated[int, typer.Option(help="Drop what has fewer residues.")]
@@ -49,3 +65,7 @@ OnInvalidOption = Annotated[
     OnInvalid, typer.Option("--on-invalid", help="Records with characters that are no residue.")
 ]
 SourcePriority = Annotated[str, typer.Option(help="Whose record survives when sequences are equal, first one first.")]
+TokenizerOption = Annotated[
+    str, typer.Option(help="esm2, esm3, protbert, prott5, evo2, progen2, progen3, amplify, …, or a JSON file.")
+]
+OverlongOption = Annotated[Overlong, typer.Option(help="Records with more residues than fit into a row.")]

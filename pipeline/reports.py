@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 from rich.text import Text
 
-from pipeline.console import Console, column_table, count, fact_table, percent, reasons_text
+from pipeline.console import Console, bytes_text, column_table, count, fact_table, percent, reasons_text
+from pipeline.formats.sources import PROTEOME, source_url
 
 if TYPE_CHECKING:  # every command reports; none should load the stages of the others for it
     from pipeline.engines.runner import StageOutcome
     from pipeline.formats.manifest import Manifest
+    from pipeline.formats.sources import PublicSource
     from pipeline.stages.inspection import PackedRow, RowSegment, Whereabouts
     from pipeline.stages.verify.stage import Report
     from pipeline.workflow import RecipeOutcome
@@ -65,7 +67,43 @@ def _shards_sentence(manifest: "Manifest") -> str:
     return f"{count(manifest.counts['rows'], 'rows')} in {count(len(files), 'shards')}, {size / 1e6:,.1f} MB"
 
 
-_SENTENCES = {"corpus": _corpus_sentence, "plan": _plan_sentence, "shards": _shards_sentence}
+def _download_sentence(manifest: "Manifest") -> str:
+    checked = sum(source.checksum is not None for source in manifest.provenance)
+    licences = ", ".join(sorted({source.licence or "licence not given" for source in manifest.provenance}))
+    files = count(manifest.counts["files"], "files")
+    return f"{files}, {bytes_text(manifest.counts['bytes'])}, {checked:,} checked against a checksum, {licences}"
+
+
+_SENTENCES = {
+    "download": _download_sentence,
+    "corpus": _corpus_sentence,
+    "plan": _plan_sentence,
+    "shards": _shards_sentence,
+}
+
+
+def sources_document(sources: Sequence["PublicSource"]) -> dict[str, Any]:
+    """The public corpora, as JSON."""
+    return {"sources": [asdict(source) | {"url": source_url(source)} for source in sources]}
+
+
+def show_sources(sources: Sequence["PublicSource"], console: Console) -> None:
+    """The public corpora, for a person: on stdout, for it is what was asked for."""
+    rows = [
+        (_name(source), _size(source), source.licence, source.current.format, source_url(source)) for source in sources
+    ]
+    console.show(column_table("", ("name", "size", "licence", "format", "url"), rows))
+    console.note("sizes differ from release to release; ~ approximate, ? not verified")
+
+
+def _name(source: "PublicSource") -> str:
+    return f"{source.name}:ID" if source.name == PROTEOME else source.name
+
+
+def _size(source: "PublicSource") -> str:
+    if source.num_bytes is None:
+        return "?"
+    return f"{bytes_text(source.num_bytes)} {'?' if source.size_status == 'unverified' else '~'}"
 
 
 def verification_document(report: "Report") -> dict[str, Any]:

@@ -73,7 +73,7 @@ def test_packages_export_nothing():
                 assert not re.search(r"^(from|import) ", source, flags=re.MULTILINE), module.name
 
 
-@pytest.mark.parametrize("command", ["ingest", "pack", "shard", "verify", "inspect", "run"])
+@pytest.mark.parametrize("command", ["sources", "download", "ingest", "pack", "shard", "verify", "inspect", "run"])
 def test_every_command_explains_itself(command, capsys):
     assert main([command, "--help"]) == 0
     text = capsys.readouterr().out
@@ -84,7 +84,7 @@ def test_every_command_explains_itself(command, capsys):
 
 def test_the_readme_mentions_every_command(root):
     text = (root / "README.md").read_text()
-    for command in ("ingest", "pack", "shard", "verify", "inspect", "run"):
+    for command in ("sources", "download", "ingest", "pack", "shard", "verify", "inspect", "run"):
         assert f"pipeline {command}" in text
 
 

@@ -27,7 +27,7 @@ FORMAT_VERSION = 1
 MANIFEST_NAME = "manifest.json"
 RUN_NAME = "run.json"
 
-Kind = Literal["corpus", "plan", "shards"]
+Kind = Literal["download", "corpus", "plan", "shards"]
 
 _NOT_MEANING = frozenset({"layout"})
 _REPORTED_PACKAGES = ("numpy", "pyarrow", "polars", "xxhash")
@@ -154,12 +154,13 @@ def digest_of(document: Any) -> str:
 def fingerprint_of(manifest: Manifest) -> str:
     """The fingerprint that a manifest must carry, from what else it says.
 
-    Content is the fingerprint of every input that is an artefact and the content digest of every Parquet file. Rows per
-    row group are part of it because the order of an epoch depends on them; the layout of columns is not.
+    Content is the fingerprint of every input that is an artefact and the content digest of every Parquet file, or of
+    every file of a download. Rows per row group are part of it because the order of an epoch depends on them; the
+    layout of columns is not.
     """
     meaning = {key: value for key, value in manifest.configuration.items() if key not in _NOT_MEANING}
     parents = sorted(source.fingerprint for source in manifest.inputs if source.kind != "file")
-    files = [file.content for file in manifest.tables]
+    files = [file.content for file in (manifest.files if manifest.kind == "download" else manifest.tables)]
     return digest_of(
         {
             "kind": manifest.kind,

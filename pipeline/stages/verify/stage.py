@@ -57,13 +57,22 @@ def verify(folder: Path, *, executor: Executor, watcher: Watcher, corpus: Path |
         results.append(result)
         watcher.task_finished(manifest.kind, TaskResult())
     checked = merged(results)
-    documents = [file for file in manifest.files if file not in manifest.tables]
+    is_raw = manifest.kind == "download"
+    documents = [] if is_raw else [file for file in manifest.files if file not in manifest.tables]
     findings = [*check_folder(folder, manifest), *checked.findings]
     findings += [finding for file in documents for finding in check_file(folder, file)]
     if not findings:
         findings = _sums(manifest, checked.counts)
     ordered = tuple(sorted(findings, key=lambda finding: (finding.path, finding.message)))
     return Report(kind=manifest.kind, folder=str(folder), counts=dict(sorted(checked.counts.items())), findings=ordered)
+
+
+def _download_calls(folder: Path, manifest: Manifest, _: Path | None) -> list[Call]:
+    return [partial(_verify_raw_file, folder, file) for file in manifest.files]
+
+
+def _verify_raw_file(folder: Path, file: File) -> Checked:
+    return Checked(counts={"files": 1}, findings=tuple(check_file(folder, file)))
 
 
 def _corpus_calls(folder: Path, manifest: Manifest, _: Path | None) -> list[Call]:
@@ -138,6 +147,7 @@ def _sums(manifest: Manifest, counts: dict[str, int]) -> list[Finding]:
 
 
 _CALLS: dict[str, Callable[[Path, Manifest, Path | None], list[Call]]] = {
+    "download": _download_calls,
     "corpus": _corpus_calls,
     "plan": _plan_calls,
     "shards": _shards_calls,

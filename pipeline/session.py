@@ -1,0 +1,61 @@
+"""One command from its first word to its exit code: who is spoken to, who works, and how errors are told."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from pipeline.console import Console, Mode, ProgressWatcher
+from pipeline.errors import ConfigurationError, PipelineError
+
+if TYPE_CHECKING:
+    from pipeline.engines.runner import StageOutcome
+    from pipeline.engines.stage import Stage
+
+INTERRUPTED = 130
+
+
+@contextmanager
+def speaking(*, as_json: bool, quiet: bool) -> Iterator[Console]:
+    """A console; errors of ours become one sentence and an exit code."""
+    if as_json and quiet:
+        raise typer.BadParameter("--json and --quiet exclude each other")
+    console = Console(Mode.JSON if as_json else Mode.QUIET if quiet else Mode.HUMAN)
+    try:
+        yield console
+    except PipelineError as error:
+        console.error(error)
+        console.document({"error": type(error).__name__, "message": error.message, "hint": error.hint})
+        raise typer.Exit(error.exit_code) from error
+    except BrokenPipeError:
+        raise  # the reader of stdout went away; that is no mistake of anybody's
+    except OSError as error:
+        told = ConfigurationError(
+            f"{error.filename or 'a file'}: {error.strerror or error}", hint="check the path and its permissions"
+        )
+        console.error(told)
+        raise typer.Exit(told.exit_code) from error
+    except KeyboardInterrupt as interrupt:
+        console.warning("interrupted: run the same command again to go on, finished work is kept")
+        raise typer.Exit(INTERRUPTED) from interrupt
+
+
+def make(
+    stage: "Stage", out: Path, *, executor: str, workers: int | None, overwrite: bool, console: Console
+) -> "StageOutcome":
+    """Run a stage with the executor and the watcher that were asked for."""
+    from pipeline.engines.execution import make_executor
+    from pipeline.engines.runner import run_stage
+
+    with make_executor(executor, workers) as chosen, ProgressWatcher(console) as watcher:
+        return run_stage(stage, out, executor=chosen, watcher=watcher, overwrite=overwrite)
+
+
+def tell(outcome: "StageOutcome", out: Path, console: Console, next_command: str) -> None:
+    """What a stage made, and what to run next."""
+    from pipeline.reports import stage_document, stage_sentence
+
+    console.document(stage_document(outcome, out))
+    console.note(f"{stage_sentence(outcome, out)}; next: {next_command}")
