@@ -103,9 +103,10 @@ def test_a_killed_run_goes_on_and_ends_with_the_same_bytes(finished, recipe_path
         "2",
     ]
     kills = 0
-    for _ in range(6):
+    # From «hardly begun» on, so that a fast machine is killed too, and a slow one gets further each time.
+    for delay in (0.4, 0.8, 1.2, 1.6, 2.2, 3.0):
         with subprocess.Popen(command, start_new_session=True) as process:
-            time.sleep(rng.uniform(0.8, 3.5))
+            time.sleep(delay * rng.uniform(0.9, 1.1))
             if process.poll() is None:
                 os.killpg(process.pid, signal.SIGKILL)
                 kills += 1

@@ -6,10 +6,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.config import IngestConfig
+from pipeline.config import DownloadConfig, IngestConfig
 from pipeline.engines.execution import SerialExecutor
 from pipeline.engines.runner import run_stage
-from pipeline.errors import InputFormatError
+from pipeline.errors import ArtefactError, InputFormatError
+from pipeline.stages.download.stage import Download
 from pipeline.stages.ingest.stage import Ingest
 
 DATA = Path(__file__).parents[1] / "data"
@@ -74,3 +75,18 @@ def test_what_cannot_be_read_stops_the_run_or_is_counted(tmp_path):
 def test_stockholm_is_told_by_its_content(tmp_path):
     file = next(path for path in sorted((DATA / "stockholm").iterdir()) if "PF05371" in path.name)
     assert ingest(tmp_path / "c", file).counts["records_read"] == 7
+
+
+def test_a_download_is_taken_with_where_it_came_from(tmp_path, ecoli):
+    download = DownloadConfig(source=str(ecoli), licence="CC-BY-4.0")
+    stage = Download(download)
+    folder = tmp_path / stage.folder_name
+    told = run_stage(stage, folder, executor=SerialExecutor()).manifest
+    manifest = ingest(tmp_path / "corpus", folder)
+    assert manifest.counts["records"] == 4349
+    (source,) = manifest.provenance
+    assert source.licence == "CC-BY-4.0"
+    assert source.url == told.provenance[0].url
+    assert source.bytes == ecoli.stat().st_size
+    with pytest.raises(ArtefactError, match="kind download"):
+        ingest(tmp_path / "again", tmp_path / "corpus")

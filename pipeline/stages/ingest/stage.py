@@ -5,7 +5,7 @@ how many records the first round kept. Records read = records + merged + dropped
 written.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,18 @@ from pipeline.formats.corpus_summary import REPORT_NAME, report_document
 from pipeline.formats.detection import ReadOptions
 from pipeline.formats.fasta_spans import WHOLE, Span, fasta_spans
 from pipeline.formats.headers import DATABASE_NAMES
-from pipeline.formats.manifest import File, Input, Kind, Manifest, Run, Source, document_entry, make_manifest
+from pipeline.formats.manifest import (
+    File,
+    Input,
+    Kind,
+    Manifest,
+    Run,
+    Source,
+    document_entry,
+    is_finished,
+    make_manifest,
+    read_manifest,
+)
 from pipeline.formats.report_page import PAGE_NAME, report_page
 from pipeline.formats.storage import file_digest, write_json, write_text
 from pipeline.stages.ingest.filtering import Filtering
@@ -49,6 +60,8 @@ class _RawFile:
     source: str | None
     num_bytes: int
     digest: str
+    origin: Source | None = None
+    """What the manifest of a download says of the file."""
 
 
 class Ingest:
@@ -175,6 +188,8 @@ class Ingest:
         )
 
     def _source_of(self, raw: _RawFile) -> Source:
+        if raw.origin is not None:
+            return raw.origin.model_copy(update={"bytes": raw.num_bytes, "xxh3_128": raw.digest})
         return Source(
             name=raw.path.name,
             bytes=raw.num_bytes,
@@ -187,13 +202,12 @@ class Ingest:
 
 def _identified(entries: Sequence[str]) -> tuple[_RawFile, ...]:
     raw_files = []
-    for entry in entries:
-        source, name = split_source(entry)
+    for source, name, origin in _expanded(entries):
         if not Path(name).is_file():
             found = "a folder" if Path(name).is_dir() else "a pipe or device" if Path(name).exists() else "nothing"
             raise ConfigurationError(f"{name}: expected a file, found {found}", hint="check the path")
         num_bytes, digest = file_digest(Path(name), bits=128)
-        raw_files.append(_RawFile(path=Path(name), source=source, num_bytes=num_bytes, digest=digest))
+        raw_files.append(_RawFile(path=Path(name), source=source, num_bytes=num_bytes, digest=digest, origin=origin))
     paths = [raw.path.resolve() for raw in raw_files]
     if twice := next((path for path in paths if paths.count(path) > 1), None):
         raise ConfigurationError(f"{twice}: given twice", hint="its records would all be counted as duplicates")
@@ -225,6 +239,19 @@ def _nucleotide_warnings(paths: Sequence[Path], read: Sequence[TaskResult]) -> l
         for path, composition in compositions.items()
         if alphabet.looks_like_nucleotides(composition)
     ]
+
+
+def _expanded(entries: Sequence[str]) -> Iterator[tuple[str | None, str, Source | None]]:
+    """Database name, path and origin of every file; a finished download stands for its files."""
+    for entry in entries:
+        source, name = split_source(entry)
+        if not is_finished(Path(name)):
+            yield source, name, None
+            continue
+        manifest = read_manifest(Path(name), kind="download")
+        origins = {origin.name: origin for origin in manifest.provenance}
+        for file in manifest.files:
+            yield source, str(Path(name) / file.path), origins.get(Path(file.path).name)
 
 
 def _check_conservation(counts: dict[str, int], reasons: dict[str, int]) -> None:
