@@ -29,7 +29,6 @@ from pipeline.errors import IntegrityError
 from pipeline.formats.parquet import RowGroupWriter
 
 METADATA_KEY = b"pipeline"
-TOKEN_COLUMNS = ("input_ids", "sequence_id")
 LAYOUTS = ("list", "binary")
 
 
@@ -204,7 +203,11 @@ class ShardFile:
         """One row group as numpy arrays (views on Arrow's memory where that needs no copy)."""
         columns = ["input_ids", "lengths", "record_keys", "starts"]
         columns += ["accessions"] * accessions + ["sequence_id"] * sequence_id
-        table = self.read_table(index, columns)
+        return self.row_group_of(self.read_table(index, columns), index)
+
+    def row_group_of(self, table: pa.Table, index: int) -> RowGroup:
+        """Columns that :meth:`read_table` gave, as arrays; the optional ones if they are there."""
+        accessions, sequence_id = ("accessions" in table.schema.names), ("sequence_id" in table.schema.names)
         with self._decoding(index):
             lengths, row_offsets = _flat(table, "lengths")
             return RowGroup(
