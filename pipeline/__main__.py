@@ -1,5 +1,15 @@
-"""``python -m pipeline`` is the command line."""
+"""``python -m pipeline``, and the ``pipeline`` command, are the command line."""
 
-from pipeline.cli import run_and_exit
+from pipeline.engines.process import prepare_process
 
-run_and_exit()
+
+def main() -> None:
+    """Entry point: the process is prepared before anything heavy is imported."""
+    prepare_process()
+    from pipeline.cli import run_and_exit
+
+    run_and_exit()
+
+
+if __name__ == "__main__":
+    main()

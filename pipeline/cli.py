@@ -17,12 +17,12 @@ import typer
 import pipeline
 from pipeline import config as settings
 from pipeline import options
-from pipeline.console import ProgressWatcher, TransferWatcher
+from pipeline.console import TransferWatcher
 from pipeline.errors import ConfigurationError
 from pipeline.formats.alignment import Insertions
 from pipeline.formats.headers import DATABASE_NAMES
 from pipeline.formats.problems import OnError
-from pipeline.session import make, speaking, tell
+from pipeline.session import make, speaking, tell, working
 
 INTERNAL_ERROR = 2
 DEBUG_VARIABLE = "PIPELINE_DEBUG"
@@ -123,6 +123,7 @@ def ingest(
     url: Annotated[str | None, typer.Option(help="Where the input came from, for the card.")] = None,
     executor: options.Executor = "processes",
     workers: options.Workers = None,
+    memory: options.Memory = None,
     overwrite: options.Overwrite = False,
     as_json: options.Json = False,
     quiet: options.Quiet = False,
@@ -158,7 +159,9 @@ def ingest(
                 "no input: expected FASTA files", hint="pipeline ingest proteins.fasta --out corpus/"
             )
         stage = Ingest(settings.checked(settings.IngestConfig, values, where="command line"))
-        outcome = make(stage, out, executor=executor, workers=workers, overwrite=overwrite, console=console)
+        outcome = make(
+            stage, out, executor=executor, workers=workers, memory=memory, overwrite=overwrite, console=console
+        )
         tell(outcome, out, console, f"pipeline pack {shlex.quote(str(out))} --out plan/")
 
 
@@ -235,11 +238,10 @@ def verify(
     Example: pipeline verify shards/
     """
     with speaking(as_json=as_json, quiet=quiet) as console:
-        from pipeline.engines.execution import make_executor
         from pipeline.reports import show_verification, verification_document
         from pipeline.stages.verify.stage import verify as verify_artefact
 
-        with make_executor(executor, workers) as chosen, ProgressWatcher(console) as watcher:
+        with working(executor, workers, console) as (chosen, watcher):
             report = verify_artefact(path, executor=chosen, watcher=watcher, corpus=corpus)
         console.document(verification_document(report))
         show_verification(report, console)
@@ -280,6 +282,7 @@ def run(
     out: Annotated[Path | None, typer.Option("--out", help="Folder of the artefacts, instead of the recipe's.")] = None,
     executor: options.Executor = "processes",
     workers: options.Workers = None,
+    memory: options.Memory = None,
     overwrite: options.Overwrite = False,
     as_json: options.Json = False,
     quiet: options.Quiet = False,
@@ -289,13 +292,12 @@ def run(
     Example: pipeline run workflows/quickstart.toml
     """
     with speaking(as_json=as_json, quiet=quiet) as console:
-        from pipeline.engines.execution import make_executor
         from pipeline.reports import recipe_document, show_recipe
         from pipeline.workflow import run_recipe
 
         chosen_recipe = settings.read_recipe(recipe)
         folder = out or Path(chosen_recipe.out or f"build/{chosen_recipe.name}")
-        with make_executor(executor, workers) as chosen, ProgressWatcher(console) as watcher:
+        with working(executor, workers, console, memory=memory) as (chosen, watcher):
             outcome = run_recipe(chosen_recipe, folder, executor=chosen, watcher=watcher, overwrite=overwrite)
         console.document(recipe_document(outcome))
         show_recipe(outcome, console)

@@ -14,6 +14,9 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on std
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors and warnings.")]
 Workers = Annotated[int | None, typer.Option("--workers", help="Processes; by default the processors granted.")]
 Executor = Annotated[str, typer.Option("--executor", help="Who does the work: serial or processes.")]
+Memory = Annotated[
+    str | None, typer.Option(help="Memory for all processes together, such as 4GB; by default 512MB for each worker.")
+]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Throw away another run's artefact in the way.")]
 Out = Annotated[Path, typer.Option("--out", help="Folder of the artefact.", show_default=False)]
 Corpus = Annotated[Path | None, typer.Option("--corpus", help="Where the corpus is, if it was moved.")]

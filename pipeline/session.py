@@ -11,6 +11,7 @@ from pipeline.console import Console, Mode, ProgressWatcher
 from pipeline.errors import ConfigurationError, PipelineError
 
 if TYPE_CHECKING:
+    from pipeline.engines.execution import Executor
     from pipeline.engines.runner import StageOutcome
     from pipeline.engines.stage import Stage
 
@@ -42,14 +43,35 @@ def speaking(*, as_json: bool, quiet: bool) -> Iterator[Console]:
         raise typer.Exit(INTERRUPTED) from interrupt
 
 
+@contextmanager
+def working(
+    executor: str, workers: int | None, console: Console, *, memory: str | None = None
+) -> Iterator[tuple["Executor", ProgressWatcher]]:
+    """The executor and the watcher that were asked for."""
+    from pipeline.engines.execution import make_executor
+    from pipeline.engines.resources import parse_size
+
+    chosen = make_executor(executor, workers, None if memory is None else parse_size(memory))
+    if workers is not None and chosen.num_workers < workers and executor != "serial":
+        console.warning(f"--memory {memory} is enough for {chosen.num_workers} of {workers} workers")
+    with chosen, ProgressWatcher(console) as watcher:
+        yield chosen, watcher
+
+
 def make(
-    stage: "Stage", out: Path, *, executor: str, workers: int | None, overwrite: bool, console: Console
+    stage: "Stage",
+    out: Path,
+    *,
+    executor: str,
+    workers: int | None,
+    overwrite: bool,
+    console: Console,
+    memory: str | None = None,
 ) -> "StageOutcome":
     """Run a stage with the executor and the watcher that were asked for."""
-    from pipeline.engines.execution import make_executor
     from pipeline.engines.runner import run_stage
 
-    with make_executor(executor, workers) as chosen, ProgressWatcher(console) as watcher:
+    with working(executor, workers, console, memory=memory) as (chosen, watcher):
         return run_stage(stage, out, executor=chosen, watcher=watcher, overwrite=overwrite)
 
 

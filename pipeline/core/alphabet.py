@@ -143,12 +143,17 @@ def composition(residues: ByteArray) -> npt.NDArray[np.int64]:
     """How often each of the 256 characters occurs: int64[256]; compositions of blocks add up.
 
     Args:
-        residues: uint8[total].
+        residues: uint8[total], contiguous.
     """
-    counts = np.zeros(256, dtype=np.int64)
-    # bincount widens its input to eight bytes a residue: pieces keep that small.
-    for start in range(0, len(residues), _PIECE):
-        counts += np.bincount(residues[start : start + _PIECE], minlength=256)
+    # Two residues at a time: half as many counts, and few of the 65,536 pairs occur.
+    pairs = residues[: len(residues) & ~1].view(np.uint16)
+    of_pairs = np.zeros(1 << 16, dtype=np.int64)
+    # bincount widens its input to eight bytes an item: pieces keep that small.
+    for start in range(0, len(pairs), _PIECE):
+        of_pairs += np.bincount(pairs[start : start + _PIECE], minlength=1 << 16)
+    square = of_pairs.reshape(256, 256)
+    counts: npt.NDArray[np.int64] = square.sum(axis=0) + square.sum(axis=1)
+    counts[residues[2 * len(pairs) :]] += 1
     return counts
 
 

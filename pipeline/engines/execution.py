@@ -18,7 +18,8 @@ from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.connection import wait as wait_for_sentinels
 from typing import Any, Protocol, Self
 
-from pipeline.engines.resources import granted_cpus, limit_threads
+from pipeline.engines.process import prepare_process
+from pipeline.engines.resources import DEFAULT_SHARE, granted_cpus, limit_threads, share_memory
 from pipeline.errors import ConfigurationError, ExecutionError
 
 Call = Callable[[], Any]
@@ -29,6 +30,8 @@ class Executor(Protocol):
     """Runs calls; a context manager, so that workers end with it."""
 
     num_workers: int
+    worker_bytes: int
+    """Memory that a task may use."""
 
     def map(self, calls: Sequence[Call]) -> Iterator[tuple[int, Any]]:
         """Index and result of each call, in order of completion.
@@ -45,8 +48,9 @@ class Executor(Protocol):
 class SerialExecutor:
     """One call after another, in this process."""
 
-    def __init__(self, num_workers: int = 1) -> None:
+    def __init__(self, num_workers: int = 1, worker_bytes: int = DEFAULT_SHARE) -> None:
         self.num_workers = 1
+        self.worker_bytes = worker_bytes
         del num_workers  # the same signature as every executor; one is all there is
 
     def map(self, calls: Sequence[Call]) -> Iterator[tuple[int, Any]]:
@@ -71,8 +75,9 @@ class ProcessExecutor:
         ExecutionError: A worker died, for instance killed because memory ran out.
     """
 
-    def __init__(self, num_workers: int) -> None:
+    def __init__(self, num_workers: int, worker_bytes: int = DEFAULT_SHARE) -> None:
         self.num_workers = num_workers
+        self.worker_bytes = worker_bytes
         self._pool: ProcessPoolExecutor | None = None
 
     def map(self, calls: Sequence[Call]) -> Iterator[tuple[int, Any]]:
@@ -121,6 +126,7 @@ class ProcessExecutor:
 
 
 def _prepare_worker(num_threads: int) -> None:
+    prepare_process()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     limit_threads(num_threads)
     threading.Thread(target=_end_with_parent, daemon=True).start()
@@ -133,15 +139,16 @@ def _end_with_parent() -> None:
         os._exit(1)  # nobody is left to take the result; half-written files are temporaries
 
 
-def make_executor(name: str, num_workers: int | None = None) -> Executor:
+def make_executor(name: str, num_workers: int | None = None, memory: int | None = None) -> Executor:
     """The executor of that name.
 
     Args:
         name: A key of ``EXECUTORS``.
-        num_workers: Processes; None takes the processors granted to this one.
+        num_workers: Processes; None takes the processors granted to this one. Fewer where memory is short.
+        memory: Bytes that all processes together may use; None: half a gigabyte for each.
 
     Raises:
-        ConfigurationError: Unknown name, or fewer than one worker.
+        ConfigurationError: Unknown name, fewer than one worker, or not enough memory for one.
     """
     if name not in EXECUTORS:
         raise ConfigurationError(f"--executor {name}: expected one of {', '.join(EXECUTORS)}")
@@ -149,7 +156,9 @@ def make_executor(name: str, num_workers: int | None = None) -> Executor:
         raise ConfigurationError(f"--workers {num_workers}: expected at least 1")
     # Small jobs run in this process: it keeps to what it was granted, too.
     limit_threads(granted_cpus())
-    return EXECUTORS[name](num_workers or granted_cpus())
+    wanted = 1 if name == "serial" else num_workers or granted_cpus()
+    share = share_memory(wanted, memory)
+    return EXECUTORS[name](share.num_workers, share.worker_bytes)
 
 
-EXECUTORS: dict[str, Callable[[int], Executor]] = {"serial": SerialExecutor, "processes": ProcessExecutor}
+EXECUTORS: dict[str, Callable[[int, int], Executor]] = {"serial": SerialExecutor, "processes": ProcessExecutor}

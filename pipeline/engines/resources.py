@@ -1,10 +1,78 @@
-"""What this process was granted: processors, and how many threads each worker may start."""
+"""What a run was granted: processors, threads and memory, and the share of each worker.
+
+::
+
+    --memory 1GB --workers 2        ┌ parent  333 MB ┐
+                                    ├ worker  333 MB ┤  a share for each process; the parent runs single tasks itself
+                                    └ worker  333 MB ┘
+"""
 
 import os
+import re
+from dataclasses import dataclass
 from pathlib import Path
+
+from pipeline.errors import ConfigurationError
 
 _CGROUP_CPU_MAX = Path("/sys/fs/cgroup/cpu.max")
 _THREAD_VARIABLES = ("POLARS_MAX_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+
+_SIZE = re.compile(r"(?P<number>[0-9]+(?:\.[0-9]+)?) ?(?P<unit>[KMGT]?i?)B?", re.IGNORECASE)
+_UNITS = {"": 1, "i": 1} | {
+    letter + binary: (1024 if binary else 1000) ** power
+    for power, letter in enumerate("kmgt", start=1)
+    for binary in ("", "i")
+}
+SMALLEST_SHARE = 250_000_000
+"""Bytes: a Python process with Arrow loaded, and the least that a stage can work with."""
+
+DEFAULT_SHARE = 512_000_000
+"""Bytes of a worker where nothing was asked for."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Share:
+    """What the workers of a run may use."""
+
+    num_workers: int
+    worker_bytes: int
+    """Memory of each."""
+
+
+def parse_size(text: str) -> int:
+    """Bytes from ``4GB`` (10^9), ``4GiB`` (2^30), ``500M`` or a plain number.
+
+    Raises:
+        ConfigurationError: It is none of these.
+    """
+    found = _SIZE.fullmatch(text.strip())
+    if found is None:
+        raise ConfigurationError(f"--memory {text}: expected a number and a unit", hint="such as 4GB, 500MB or 16GiB")
+    return int(float(found["number"]) * _UNITS[found["unit"].lower()])
+
+
+def share_memory(num_workers: int, memory: int | None) -> Share:
+    """Divide memory among processes; fewer workers where it is not enough for all.
+
+    Args:
+        num_workers: Processes that are wanted.
+        memory: Bytes for the whole tree of processes; None: ``DEFAULT_SHARE`` for each worker.
+
+    Raises:
+        ConfigurationError: Not enough for one.
+    """
+    if memory is None:
+        return Share(num_workers=num_workers, worker_bytes=DEFAULT_SHARE)
+    if memory < SMALLEST_SHARE:
+        raise ConfigurationError(
+            f"--memory {memory / 1e6:.0f}MB: expected at least {SMALLEST_SHARE / 1e6:.0f}MB",
+            hint="that is what one process needs",
+        )
+    # One worker is the process itself; several have a parent beside them.
+    affordable = memory // SMALLEST_SHARE
+    num_workers = min(num_workers, max(1, affordable - 1))
+    num_processes = num_workers + 1 if num_workers > 1 else 1
+    return Share(num_workers=num_workers, worker_bytes=memory // num_processes)
 
 
 def granted_cpus() -> int:

@@ -171,7 +171,7 @@ def _has_size(path: Path, num_bytes: int) -> bool:
 
 
 def _drive(stage: Stage, folder: Path, executor: Executor, watcher: Watcher) -> Manifest:
-    rounds = stage.rounds(folder)
+    rounds = stage.rounds(folder, executor.worker_bytes)
     try:
         current = next(rounds)
         while True:

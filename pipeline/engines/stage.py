@@ -74,8 +74,8 @@ class Stage(Protocol):
         """Configuration and inputs, as ``run.json`` holds them."""
         ...
 
-    def rounds(self, folder: Path) -> Rounds:
-        """The work, cut into tasks."""
+    def rounds(self, folder: Path, worker_bytes: int) -> Rounds:
+        """The work, cut into tasks, each of which keeps to ``worker_bytes`` of memory."""
         ...
 
 

@@ -28,7 +28,9 @@ from pipeline.formats.storage import atomic_path, file_digest
 
 KEY_BITS = 64
 MAX_ALIASES = 1_000
-ROWS_PER_GROUP = 65_536
+ROWS_PER_GROUP = 32_768
+RESIDUES_PER_GROUP = 32 << 20
+"""A row group that has as many residues gets no further record."""
 
 CORPUS_SCHEMA = pa.schema(
     [
@@ -102,6 +104,7 @@ def part_writer(folder: Path, name: str) -> Iterator[tuple[RowGroupWriter, list[
             temporary,
             CORPUS_SCHEMA,
             rows_per_group=ROWS_PER_GROUP,
+            heaviest_group=("length", RESIDUES_PER_GROUP),
             dictionaries=["source"],
             statistics=["record_key", "length", "accession"],
         )

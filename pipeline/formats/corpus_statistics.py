@@ -31,6 +31,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import BaseModel, ConfigDict
 
+from pipeline.core.alphabet import composition
 from pipeline.formats.content import string_bytes
 
 EXACT_UP_TO = 4_096
@@ -49,7 +50,6 @@ MAX_REPORTED_TAXA = 20
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 _BIN_BITS = 6
-_PIECE = 1 << 20
 _ORGANISM = re.compile(r".*(?:\bOS=(?P<uniprot>.+?) OX=|\bTax=(?P<uniref>.+?) TaxID=)")
 
 Key = TypeVar("Key", bound=Hashable)
@@ -215,10 +215,7 @@ def _histogram(numbers: npt.NDArray[np.integer]) -> dict[int, int]:
 def _composition(sequences: pa.ChunkedArray) -> dict[str, int]:
     counts = np.zeros(256, dtype=np.int64)
     for chunk in sequences.chunks:
-        residues = np.frombuffer(string_bytes(chunk), dtype=np.uint8)
-        # bincount widens its input to eight bytes a residue: pieces keep that small.
-        for start in range(0, len(residues), _PIECE):
-            counts += np.bincount(residues[start : start + _PIECE], minlength=256)
+        counts += composition(np.frombuffer(string_bytes(chunk), dtype=np.uint8))
     return {letter: int(counts[ord(letter)]) for letter in LETTERS if counts[ord(letter)]}
 
 

@@ -46,8 +46,9 @@ class Pack:
         # The tokenizer goes in whole: a file of the same name may hold something else tomorrow.
         return self.config.model_dump(mode="json") | {"tokenizer": self.tokenizer.document()}
 
-    def rounds(self, folder: Path) -> Rounds:
+    def rounds(self, folder: Path, worker_bytes: int) -> Rounds:
         """Pack every part."""
+        del worker_bytes  # a task holds one part, and the corpus decides how large that is
         corpus = read_manifest(self.corpus, kind="corpus")
         tasks = [self._task(index, self.corpus / file.path) for index, file in enumerate(corpus.tables)]
         packed = yield Round(label="pack", tasks=tasks)

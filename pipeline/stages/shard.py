@@ -72,8 +72,9 @@ class Shard:
         )
         return Run(kind=self.kind, configuration=self.config.model_dump(mode="json"), inputs=inputs)
 
-    def rounds(self, folder: Path) -> Rounds:
+    def rounds(self, folder: Path, worker_bytes: int) -> Rounds:
         """Write every shard, then the tokenizer and the card."""
+        del worker_bytes  # a task holds one part, and the corpus decides how large that is
         results = yield Round(label="write", tasks=[self._task(shard) for shard in self._shards()])
         manifest = make_manifest(
             self.kind,

@@ -28,7 +28,7 @@ class Letters:
         inputs = (Input(kind="file", fingerprint=self.fingerprint, path="../x"),)
         return Run(kind=self.kind, configuration={"letters": self.letters}, inputs=inputs)
 
-    def rounds(self, folder):
+    def rounds(self, folder, worker_bytes):
         drafts = yield Round(
             label="draft",
             tasks=[Task(name=f"draft-{x}", function=draft, arguments={"letter": x}) for x in self.letters],
@@ -176,7 +176,7 @@ def test_an_attempt_that_finished_nothing_may_be_replaced(tmp_path):
 
 
 class Broken(Letters):
-    def rounds(self, folder):
+    def rounds(self, folder, worker_bytes):
         yield Round(label="draft", tasks=[Task(name="draft-a", function=refuse)])
 
 
@@ -276,6 +276,6 @@ def test_run_json_comes_before_any_data(tmp_path):
     assert seen == [[".lock", "run.json"]]
 
 
-def watched(real, seen, folder):
+def watched(real, seen, folder, worker_bytes):
     seen.append(names(folder))
-    return real(folder)
+    return real(folder, worker_bytes)

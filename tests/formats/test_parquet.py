@@ -1,5 +1,7 @@
 """The same rows give the same file, whatever pieces they come in."""
 
+import itertools
+
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -16,8 +18,9 @@ def rows(count):
     return pa.Table.from_pylist([{"x": number, "name": f"n{number % 7}"} for number in range(count)], SCHEMA)
 
 
-def write(path, tables, per_group=5):
-    with RowGroupWriter(path, SCHEMA, rows_per_group=per_group, dictionaries=["name"], statistics=["x"]) as writer:
+def write(path, tables, per_group=5, heaviest=None):
+    options = {"rows_per_group": per_group, "heaviest_group": heaviest}
+    with RowGroupWriter(path, SCHEMA, **options, dictionaries=["name"], statistics=["x"]) as writer:
         for table in tables:
             writer.write(table)
     return writer
@@ -37,6 +40,24 @@ def test_pieces_do_not_matter(pieces, tmp_path_factory):
     groups = [footer.row_group(index).num_rows for index in range(footer.num_row_groups)]
     assert all(size == 5 for size in groups[:-1])
     assert sum(groups) == sum(pieces)
+
+
+@given(weights=st.lists(st.integers(0, 9), max_size=40), cuts=st.lists(st.integers(0, 40), max_size=5))
+def test_heavy_rows_end_a_group_early(weights, cuts, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("parquet")
+    table = pa.Table.from_pylist([{"x": weight, "name": "n"} for weight in weights], SCHEMA)
+    write(folder / "a", [table], heaviest=("x", 12))
+    borders = [0, *sorted(min(cut, len(weights)) for cut in cuts), len(weights)]
+    write(folder / "b", [table.slice(a, b - a) for a, b in itertools.pairwise(borders)], heaviest=("x", 12))
+    assert (folder / "a").read_bytes() == (folder / "b").read_bytes()
+    groups, weight, size = [], 0, 0
+    for each in weights:
+        weight, size = weight + each, size + 1
+        if weight >= 12 or size == 5:
+            groups.append(size)
+            weight = size = 0
+    footer = pq.read_metadata(folder / "a")
+    assert [footer.row_group(index).num_rows for index in range(footer.num_row_groups)] == groups + [size] * (size > 0)
 
 
 @pytest.mark.parametrize("damage", ["missing", "cut", "other"])

@@ -373,7 +373,7 @@ class TestAfterAnInterruption:
 
 def test_tasks_can_be_sent_to_another_process(publisher):
     config = DownloadConfig(source="uniref50", mirror=publisher.url)
-    (task,) = next(Download(config).rounds(Path("out"))).tasks
+    (task,) = next(Download(config).rounds(Path("out"), 0)).tasks
     assert pickle.loads(pickle.dumps(task)).arguments["file"].name == "uniref50.fasta.gz"
 
 

@@ -17,7 +17,6 @@ from pipeline.errors import ConfigurationError, InputFormatError
 from pipeline.formats import corpus as corpus_format
 from pipeline.formats.corpus import CORPUS_SCHEMA
 from pipeline.formats.storage import file_digest
-from pipeline.stages.ingest import read as read_module
 from pipeline.stages.ingest import sieve as sieve_module
 from pipeline.stages.ingest import stage as stage_module
 from pipeline.stages.ingest.stage import Ingest
@@ -227,8 +226,7 @@ def test_chunks_make_the_same_corpus(tmp_path, monkeypatch, chunk_bytes):
     file = fasta(tmp_path / "x.fasta", *records)
     whole = ingest(tmp_path / "whole", file, records_per_part=50)
     monkeypatch.setattr(stage_module, "CHUNK_BYTES", chunk_bytes)
-    monkeypatch.setattr(stage_module, "SLICE_BYTES", 1000)
-    monkeypatch.setattr(read_module, "RUN_BYTES", 2000)
+    monkeypatch.setattr(stage_module, "run_bytes_for", lambda _: 2000)
     cut = ingest(tmp_path / "cut", file, records_per_part=50)
     assert digests_of(tmp_path / "cut") == digests_of(tmp_path / "whole")
     assert cut.counts == whole.counts

@@ -87,9 +87,9 @@ class Download:
         own = self.config.checksum and str(parse_checksum(self.config.checksum))
         return same and own in {None, *(file.get("checksum") for file in present.configuration.get("files", ()))}
 
-    def rounds(self, folder: Path) -> Rounds:
+    def rounds(self, folder: Path, worker_bytes: int) -> Rounds:
         """Fetch every file."""
-        del folder  # every task is given it
+        del folder, worker_bytes  # every task is given the one, and a few blocks are all that it holds
         if self._notify and self.plan.note:
             self._notify(f"{self.plan.name}: {self.plan.note}")
         fetched = yield Round(label="fetch", tasks=[self._task(file) for file in self.plan.files])

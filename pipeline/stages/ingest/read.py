@@ -2,13 +2,13 @@
 
 ::
 
-    file  ──▶ blocks ──▶ sieve: strip, check, filter, name, hash ──▶ runs of 32 MB, each sorted by key
+    file  ──▶ blocks ──▶ sieve: strip, check, filter, name, hash ──▶ runs, each sorted by key
                                                                      .scratch/chunk-00000.arrow
 
 Memory: a few times one run.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -20,12 +20,9 @@ from pipeline.formats.detection import ReadOptions, detect_file, open_records, r
 from pipeline.formats.fasta_spans import WHOLE
 from pipeline.formats.problems import Problems
 from pipeline.formats.records import RecordBlock
-from pipeline.formats.runs import RUN_SCHEMA, run_writer
+from pipeline.formats.runs import run_writer
 from pipeline.formats.storage import atomic_path, write_text
 from pipeline.stages.ingest.sieve import Reading, Sieve, Tally, dropped_writer
-
-RUN_BYTES = 32 << 20
-"""Decoded bytes of one run: about what a task holds three times while it sorts one."""
 
 
 def read_chunk(folder: Path, *, reading: Reading) -> TaskResult:
@@ -45,12 +42,13 @@ def read_chunk(folder: Path, *, reading: Reading) -> TaskResult:
     run_name = f"{SCRATCH_NAME}/{reading.name}.arrow"
     with ExitStack() as stack:
         run_path = stack.enter_context(atomic_path(folder / run_name, durable=False))
-        writer = stack.enter_context(run_writer(run_path, reading.num_buckets))
+        options = {"num_buckets": reading.num_buckets, "run_bytes": reading.run_bytes}
+        writer = stack.enter_context(run_writer(run_path, **options, source_priority=reading.source_priority))
         dropped = stack.enter_context(dropped_writer(folder, reading.name)) if reading.keep_dropped else None
         # Decompressing, parsing and sorting go on beside each other in as many threads as this process may have.
         sieved = in_threads(sieve.sift, _blocks(reading, problems), num_threads=pa.cpu_count())
-        for run in _runs(tally.gather(sieved, dropped)):
-            writer.write(run)
+        for records in tally.gather(sieved, dropped):
+            writer.add(records)
     tally.add_problems(problems)
     statistics_name = f"{SCRATCH_NAME}/{reading.name}.statistics.json"
     write_text(folder / statistics_name, tally.dropped.model_dump_json(), durable=False)
@@ -83,17 +81,3 @@ def file_format_of(path: Path, options: ReadOptions) -> str:
     """
     detected = detect_file(path, options)
     return "fasta" if detected == "a3m" else detected
-
-
-def _runs(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.Table]:
-    """Small batches gathered to runs."""
-    gathered: list[pa.RecordBatch] = []
-    num_bytes = 0
-    for batch in batches:
-        gathered.append(batch)
-        num_bytes += batch.nbytes
-        if num_bytes >= RUN_BYTES:
-            yield pa.Table.from_batches(gathered, RUN_SCHEMA)
-            gathered, num_bytes = [], 0
-    if gathered:
-        yield pa.Table.from_batches(gathered, RUN_SCHEMA)

@@ -24,20 +24,23 @@ from pipeline.errors import InputFormatError
 from pipeline.formats.corpus import record_keys
 from pipeline.formats.corpus_statistics import Statistics, statistics_of_dropped
 from pipeline.formats.detection import ReadOptions
+from pipeline.formats.duplicates import RECORD_SCHEMA
 from pipeline.formats.fasta_spans import Span, lines_before, records_before
 from pipeline.formats.parquet import RowGroupWriter
 from pipeline.formats.problems import OnError, Problems
 from pipeline.formats.records import HeaderBlock, RecordBlock
-from pipeline.formats.runs import RUN_SCHEMA
 from pipeline.formats.storage import atomic_path
 from pipeline.stages.ingest.filtering import Filtering
 
 EMPTY_SEQUENCE = "empty-sequence"
 DROPPED_NAME = "dropped"
 DROPPED_SCHEMA = pa.schema(
-    [pa.field("reason", pa.string()), *(field for field in RUN_SCHEMA if field.name != "record_key")]
+    [pa.field("reason", pa.string()), *(field for field in RECORD_SCHEMA if field.name != "record_key")]
 )
 """Columns of what ``--keep-dropped`` writes."""
+
+_SAMPLED_RESIDUES = 64 << 10
+"""Of each block, to tell nucleotides from proteins."""
 
 Codes = npt.NDArray[np.uint8]
 
@@ -61,6 +64,10 @@ class Reading:
     """Names the files of the task."""
     num_buckets: int
     """Buckets of each run, a power of two."""
+    run_bytes: int
+    """Decoded bytes of a run."""
+    source_priority: tuple[str, ...]
+    """Whose record survives where sequences are equal."""
 
 
 @dataclass(slots=True)
@@ -70,6 +77,7 @@ class Tally:
     counts: Counter[str] = field(default_factory=Counter)
     reasons: Counter[str] = field(default_factory=Counter)
     composition: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(256, dtype=np.int64))
+    """Letters of a sample."""
     dropped: Statistics = field(default_factory=Statistics)
 
     def gather(self, sieved: "Iterable[Sieved]", writer: RowGroupWriter | None) -> Iterator[pa.RecordBatch]:
@@ -98,7 +106,7 @@ class Sieved:
     """What became of the records of a block."""
 
     kept: pa.RecordBatch
-    """Columns of ``RUN_SCHEMA``."""
+    """Columns of ``RECORD_SCHEMA``."""
     dropped: pa.Table | None
     """Columns of ``DROPPED_SCHEMA``; None where nothing was dropped."""
     tally: Tally
@@ -117,7 +125,7 @@ class Sieve:
         """Split the records of a block into those that are kept and those that are not."""
         tally = Tally()
         residues, offsets, num_stripped = alphabet.strip_stops(block.residues, block.offsets)
-        tally.composition += alphabet.composition(residues)
+        tally.composition += alphabet.composition(residues[:_SAMPLED_RESIDUES])
         tally.counts["records_read"] += block.num_records
         tally.counts["residues_read"] += len(residues)
         tally.counts["trailing_stops_removed"] += num_stripped
@@ -200,14 +208,14 @@ def dropped_writer(folder: Path, name: str) -> Iterator[RowGroupWriter]:
 
 
 def _record_batch(columns: pa.RecordBatch, residues: alphabet.ByteArray, offsets: alphabet.Offsets) -> pa.RecordBatch:
-    """Records with the columns of ``RUN_SCHEMA``."""
+    """Records with the columns of ``RECORD_SCHEMA``."""
     buffers = [pa.py_buffer(np.ascontiguousarray(array)) for array in (offsets, residues)]
     sequences = pa.LargeStringArray.from_buffers(columns.num_rows, *buffers)
     keys = record_keys(sequences)
-    named = {name: columns.column(name).cast(RUN_SCHEMA.field(name).type) for name in columns.schema.names}
+    named = {name: columns.column(name).cast(RECORD_SCHEMA.field(name).type) for name in columns.schema.names}
     named["accession"] = _minted(named["accession"], keys)
     named |= {"record_key": pa.array(keys), "sequence": sequences}
-    return pa.RecordBatch.from_arrays([named[name] for name in RUN_SCHEMA.names], schema=RUN_SCHEMA)
+    return pa.RecordBatch.from_arrays([named[name] for name in RECORD_SCHEMA.names], schema=RECORD_SCHEMA)
 
 
 def _minted(accessions: pa.Array, keys: npt.NDArray[np.uint64]) -> pa.Array:

@@ -18,6 +18,7 @@ from pipeline.core import alphabet
 from pipeline.core.replacement import replacement_table
 from pipeline.engines.stage import Round, Rounds, Task, TaskResult, files_of, relative_path, total
 from pipeline.errors import ConfigurationError, InputFormatError, IntegrityError
+from pipeline.formats.compression import HEAD_BYTES, detect_compression
 from pipeline.formats.corpus import num_parts_for, part_name, power_of_two_above
 from pipeline.formats.corpus_statistics import Statistics, merge
 from pipeline.formats.corpus_summary import REPORT_NAME, report_document
@@ -43,14 +44,18 @@ from pipeline.stages.ingest.merge import merge_part
 from pipeline.stages.ingest.read import file_format_of, read_chunk
 from pipeline.stages.ingest.sieve import Reading
 
-CHUNK_BYTES = 64 << 20
+CHUNK_BYTES = 32 << 20
 """Plain files are cut into chunks of this size, or larger ones …"""
 MAX_CHUNKS = 512
 """… so that there are at most about so many."""
-SLICE_BYTES = 32 << 20
-"""Records that a merge holds at a time, as they lie in the runs."""
-EXPANSION = 4
-"""What compressed FASTA grows to, about; only the number of buckets follows from it."""
+FIXED_BYTES = 220_000_000
+"""What a worker needs whatever it holds: the libraries, blocks of text, a row group."""
+COPIES = 4
+"""A run is held about three times while it is sorted; measured peaks stay below four."""
+MIN_RUN_BYTES, MAX_RUN_BYTES = 8 << 20, 512 << 20
+EXPANSION = {"none": 1.25}
+"""What a file grows to in the runs, about; only the number of buckets follows from it."""
+COMPRESSED_EXPANSION = 5
 MAX_BUCKETS = 4096
 
 
@@ -60,6 +65,7 @@ class _RawFile:
     source: str | None
     num_bytes: int
     digest: str
+    compression: str
     origin: Source | None = None
     """What the manifest of a download says of the file."""
 
@@ -71,6 +77,7 @@ class Ingest:
 
     def __init__(self, config: IngestConfig) -> None:
         self.config = config
+        self._run_bytes = MIN_RUN_BYTES
         self._files: tuple[_RawFile, ...] | None = None
 
     @property
@@ -98,8 +105,9 @@ class Ingest:
         excluded = sorted(file_digest(Path(name), bits=128)[1] for name in self.config.filters.exclude)
         return self.config.meaning() | {"excluded": excluded}
 
-    def rounds(self, folder: Path) -> Rounds:
+    def rounds(self, folder: Path, worker_bytes: int) -> Rounds:
         """Read every file, then merge every part."""
+        self._run_bytes = run_bytes_for(worker_bytes)
         spans = [(raw, span) for raw in self.files for span in self._spans(raw)]
         tasks = [self._read_task(index, raw, span) for index, (raw, span) in enumerate(spans)]
         read = yield Round(label="read", tasks=tasks)
@@ -145,6 +153,8 @@ class Ingest:
             keep_dropped=self.config.keep_dropped,
             name=name,
             num_buckets=self._num_buckets,
+            run_bytes=self._run_bytes,
+            source_priority=self.config.source_priority,
         )
         return Task(name=name, function=read_chunk, arguments={"reading": reading})
 
@@ -162,13 +172,13 @@ class Ingest:
     @property
     def _num_buckets(self) -> int:
         """Enough that a bucket of all runs fits into memory, whatever the input grows to when decompressed."""
-        expected = EXPANSION * sum(raw.num_bytes for raw in self.files)
-        return min(MAX_BUCKETS, power_of_two_above(expected / SLICE_BYTES))
+        expected = sum(raw.num_bytes * EXPANSION.get(raw.compression, COMPRESSED_EXPANSION) for raw in self.files)
+        return min(MAX_BUCKETS, power_of_two_above(expected / self._run_bytes))
 
     def _merge_task(self, part: int, num_parts: int, read: Sequence[TaskResult]) -> Task:
         runs = {name: size for result in read for name, size in result.scratch.items() if name.endswith(".arrow")}
-        slices = power_of_two_above(sum(runs.values()) / num_parts / SLICE_BYTES)
-        arguments: dict[str, Any] = {"name": part_name(part), "runs": sorted(runs), "num_buckets": self._num_buckets}
+        slices = power_of_two_above(sum(runs.values()) / num_parts / self._run_bytes)
+        arguments: dict[str, Any] = {"name": part_name(part), "runs": sorted(runs)}
         arguments |= {"first_slice": part * slices, "end_slice": (part + 1) * slices, "num_slices": num_parts * slices}
         arguments["source_priority"] = self.config.source_priority
         return Task(name=f"part-{part:05d}", function=merge_part, arguments=arguments)
@@ -206,12 +216,25 @@ def _identified(entries: Sequence[str]) -> tuple[_RawFile, ...]:
         if not Path(name).is_file():
             found = "a folder" if Path(name).is_dir() else "a pipe or device" if Path(name).exists() else "nothing"
             raise ConfigurationError(f"{name}: expected a file, found {found}", hint="check the path")
-        num_bytes, digest = file_digest(Path(name), bits=128)
-        raw_files.append(_RawFile(path=Path(name), source=source, num_bytes=num_bytes, digest=digest, origin=origin))
+        raw_files.append(_identified_file(Path(name), source, origin))
     paths = [raw.path.resolve() for raw in raw_files]
     if twice := next((path for path in paths if paths.count(path) > 1), None):
         raise ConfigurationError(f"{twice}: given twice", hint="its records would all be counted as duplicates")
     return tuple(sorted(raw_files, key=lambda raw: (raw.digest, raw.path.name)))
+
+
+def _identified_file(path: Path, source: str | None, origin: Source | None) -> _RawFile:
+    num_bytes, digest = file_digest(path, bits=128)
+    with path.open("rb") as file:
+        compression = detect_compression(file.read(HEAD_BYTES))
+    return _RawFile(
+        path=path, source=source, num_bytes=num_bytes, digest=digest, compression=compression, origin=origin
+    )
+
+
+def run_bytes_for(worker_bytes: int) -> int:
+    """Decoded bytes of a run, and of a slice of a merge, so that a worker keeps to its memory."""
+    return min(MAX_RUN_BYTES, max(MIN_RUN_BYTES, (worker_bytes - FIXED_BYTES) // COPIES))
 
 
 def _reports(folder: Path, manifest: Manifest, results: Sequence[TaskResult]) -> tuple[File, File]:
