@@ -93,10 +93,7 @@ def download(
 
 @app.command()
 def ingest(
-    files: Annotated[
-        list[str] | None,
-        typer.Argument(help="FASTA, UniProt .dat or XML, A3M, Stockholm, ffdata, tables; compressed or not."),
-    ] = None,
+    files: options.InputFiles = None,
     out: options.Out = Path("corpus"),
     source: options.Source = None,
     file_format: options.Format = None,
@@ -118,9 +115,9 @@ def ingest(
     exclude_database: options.ExcludeDatabase = None,
     exclude: options.Exclude = None,
     keep_dropped: options.KeepDropped = False,
-    licence: Annotated[str | None, typer.Option(help="SPDX identifier of the input's licence, for the card.")] = None,
-    release: Annotated[str | None, typer.Option(help="Release of the input, for the card.")] = None,
-    url: Annotated[str | None, typer.Option(help="Where the input came from, for the card.")] = None,
+    licence: options.Licence = None,
+    release: options.InputRelease = None,
+    url: options.Address = None,
     executor: options.Executor = "processes",
     workers: options.Workers = None,
     memory: options.Memory = None,

@@ -72,3 +72,12 @@ TokenizerOption = Annotated[
     str, typer.Option(help="esm2, esm3, protbert, prott5, evo2, progen2, progen3, amplify, …, or a JSON file.")
 ]
 OverlongOption = Annotated[Overlong, typer.Option(help="Records with more residues than fit into a row.")]
+InputFiles = Annotated[
+    list[str] | None,
+    typer.Argument(
+        help="FASTA, UniProt .dat or XML, UniRef XML, A3M, Stockholm, ffdata, tables, archives; compressed or not."
+    ),
+]
+Licence = Annotated[str | None, typer.Option(help="SPDX identifier of the input's licence, for the card.")]
+InputRelease = Annotated[str | None, typer.Option(help="Release of the input, for the card.")]
+Address = Annotated[str | None, typer.Option(help="Where the input came from, for the card.")]

@@ -9,18 +9,23 @@ from typing import TYPE_CHECKING, Any
 from rich.text import Text
 
 from pipeline.console import Console, bytes_text, column_table, count, fact_table, percent, reasons_text
+from pipeline.formats.report_words import printable
 from pipeline.formats.sources import PROTEOME, source_url
 
 if TYPE_CHECKING:  # every command reports; none should load the stages of the others for it
     from pipeline.engines.runner import StageOutcome
     from pipeline.formats.manifest import Manifest
+    from pipeline.formats.report_tables import ReportTable
     from pipeline.formats.sources import PublicSource
-    from pipeline.stages.inspection import PackedRow, RowSegment, Whereabouts
+    from pipeline.stages.inspection import CorpusReport, PackedRow, RowSegment, Search
     from pipeline.stages.verify.stage import Report
     from pipeline.workflow import RecipeOutcome
 
 SEGMENT_COLOURS = ("cyan", "yellow", "green", "magenta", "blue", "red")
 TOKENS_A_LINE = 64
+BLOCKS = "▏▎▍▌▋▊▉█"
+BAR_WIDTH = 28
+"""Characters of the longest bar: with the columns beside it, a line fits a terminal of 80."""
 FINDINGS_SHOWN = 20
 
 
@@ -123,10 +128,43 @@ def show_verification(report: "Report", console: Console) -> None:
     console.note(f"{report.folder}: {verdict} ({report.kind}; compared {compared})")
 
 
-def show_summary(path: Path, manifest: "Manifest", facts: Sequence[tuple[str, str]], console: Console) -> None:
-    """What an artefact holds."""
-    console.document({"path": str(path)} | manifest.model_dump(mode="json"))
+def show_summary(
+    path: Path,
+    manifest: "Manifest",
+    facts: Sequence[tuple[str, str]],
+    report: "CorpusReport | None",
+    console: Console,
+) -> None:
+    """What an artefact holds; of a corpus also what its report says."""
+    told = {"report": report and report.document} if manifest.kind == "corpus" else {}
+    console.document({"path": str(path)} | manifest.model_dump(mode="json") | told)
     console.show(fact_table(str(path), facts))
+    if report is not None:
+        for table in report.tables:
+            _show_table(table, console)
+    elif manifest.kind == "corpus":
+        console.note(f"{path}: there is no report.json: made before there were reports, or taken away")
+
+
+def _show_table(table: "ReportTable", console: Console) -> None:
+    console.show("")
+    console.show(
+        column_table(table.heading, table.columns, [[_cell(cell, console) for cell in row] for row in table.rows])
+    )
+    if table.note:
+        console.show(Text(table.note, style="dim"))
+
+
+def _cell(cell: "str | float", console: Console) -> str:
+    return cell if isinstance(cell, str) else _bar(cell, is_plain=not console.data.encoding.startswith("utf"))
+
+
+def _bar(length: float, *, is_plain: bool) -> str:
+    """A bar of blocks; of number signs where there are no blocks."""
+    if is_plain:
+        return "#" * round(length * BAR_WIDTH)
+    whole, eighths = divmod(round(length * BAR_WIDTH * len(BLOCKS)), len(BLOCKS))
+    return BLOCKS[-1] * whole + BLOCKS[:eighths][-1:]
 
 
 def show_row(row: "PackedRow", console: Console) -> None:
@@ -151,7 +189,7 @@ def _tokens(row: "PackedRow", line: range) -> Text:
 
 def _labels(beginning: Iterable[tuple[int, "RowSegment"]]) -> Text:
     labels = [
-        Text(f"{segment.accession} {segment.num_residues:,} aa{_from(segment)}", style=_colour(slot))
+        Text(f"{printable(segment.accession)} {segment.num_residues:,} aa{_from(segment)}", style=_colour(slot))
         for slot, segment in beginning
     ]
     return Text(", ").join(labels)
@@ -165,14 +203,16 @@ def _colour(segment: int) -> str:
     return SEGMENT_COLOURS[segment % len(SEGMENT_COLOURS)]
 
 
-def show_whereabouts(path: Path, accession: str, found: Sequence["Whereabouts"], console: Console) -> None:
+def show_whereabouts(path: Path, accession: str, search: "Search", console: Console) -> None:
     """What became of a protein."""
-    console.document({"path": str(path), "accession": accession, "found": [asdict(place) for place in found]})
-    if found:
-        rows = [(place.place, place.story) for place in found]
+    console.document({"path": str(path), "accession": accession} | asdict(search))
+    if search:
+        rows = [(printable(place.place), printable(place.story)) for place in search]
         console.show(column_table(f"{accession} in {path}", ("where", "what"), rows))
     else:
         console.note(f"{path}: {accession} is not in it")
+        for sentence in search.explanation:
+            console.note(f"  {printable(sentence)}")
 
 
 def recipe_document(outcome: "RecipeOutcome") -> dict[str, Any]:

@@ -33,6 +33,10 @@ class Executor(Protocol):
     worker_bytes: int
     """Memory that a task may use."""
 
+    def warm_up(self, functions: Sequence[Callable[..., Any]]) -> None:
+        """Let workers start and load what they will need, beside what the caller does next; no functions: do not."""
+        ...
+
     def map(self, calls: Sequence[Call]) -> Iterator[tuple[int, Any]]:
         """Index and result of each call, in order of completion.
 
@@ -52,6 +56,9 @@ class SerialExecutor:
         self.num_workers = 1
         self.worker_bytes = worker_bytes
         del num_workers  # the same signature as every executor; one is all there is
+
+    def warm_up(self, functions: Sequence[Callable[..., Any]]) -> None:
+        """Nothing to start."""
 
     def map(self, calls: Sequence[Call]) -> Iterator[tuple[int, Any]]:
         """Run the calls in order."""
@@ -79,6 +86,13 @@ class ProcessExecutor:
         self.num_workers = num_workers
         self.worker_bytes = worker_bytes
         self._pool: ProcessPoolExecutor | None = None
+
+    def warm_up(self, functions: Sequence[Callable[..., Any]]) -> None:
+        """Start the workers; each imports the modules of the functions."""
+        if functions and self.num_workers > 1:
+            pool = self._started()
+            for _ in range(self.num_workers):
+                pool.submit(_load, tuple(functions))
 
     def map(self, calls: Sequence[Call]) -> Iterator[tuple[int, Any]]:
         """Run the calls side by side."""
@@ -123,6 +137,11 @@ class ProcessExecutor:
 
     def __exit__(self, *details: object) -> None:
         self._stop()
+
+
+def _load(functions: Sequence[Callable[..., Any]]) -> None:
+    """Unpickling the functions has imported their modules."""
+    del functions
 
 
 def _prepare_worker(num_threads: int) -> None:

@@ -62,6 +62,7 @@ def run_stage(
         PipelineError: Whatever the tasks raise; finished tasks are kept.
     """
     watcher = watcher or SilentWatcher()
+    executor.warm_up(stage.forthcoming())
     run = stage.describe(folder)
     _keep_inputs_safe(folder, run)
     with only_run_in(folder):

@@ -70,6 +70,10 @@ class Stage(Protocol):
 
     kind: Kind
 
+    def forthcoming(self) -> Sequence[Callable[..., TaskResult]]:
+        """Functions that workers may load while the inputs are being identified; none where that is quick."""
+        ...
+
     def describe(self, folder: Path) -> Run:
         """Configuration and inputs, as ``run.json`` holds them."""
         ...

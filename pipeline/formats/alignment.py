@@ -212,10 +212,12 @@ class RowReader:
         """
         if self.builder.num_records:
             yield self.builder.take()
-        elif not self.builder.total_records and not self.problems.counts:
+        elif not self.problems.counts:
             found = ", ".join(f"{count} skipped as {kind}" for kind, count in self.builder.skipped.items())
             hint = "was the file downloaded or written completely?"
             raise InputFormatError(f"{self._path}: expected aligned rows, found {found or 'none'}", hint=hint)
+        else:
+            self.problems.pass_over(self.builder.skipped, self.builder.num_comment_lines)
 
     def error(self, origin: Origin, expected: str, found: str, hint: str | None = None) -> InputFormatError:
         """What is wrong at a place."""

@@ -1,15 +1,21 @@
 """The dataset card: README.md of a shards folder, read by people and by Hugging Face datasets.
 
 The YAML header names the files of each split, so that ``load_dataset(folder)`` takes the Parquet files and leaves the
-JSON beside them alone. Format: https://huggingface.co/docs/hub/datasets-cards
+JSON beside them alone, and the one licence that binds the whole. Format: https://huggingface.co/docs/hub/datasets-cards
 """
 
 import json
+from collections.abc import Iterable
 
+from pipeline.formats.licences import SHARE_ALIKE, Licence, Terms, combine, find_licence
 from pipeline.formats.manifest import Manifest, Source
+from pipeline.formats.report_words import counted, listed
 
 ATTRIBUTIONS = {"CC-BY-4.0": "UniProt Consortium, https://www.uniprot.org, CC BY 4.0"}
 """What has to stand beside data of a licence, where the source is a UniProt file."""
+
+MOST_NAMES = 5
+"""Files that a sentence names; UniParc has about 200."""
 
 
 def dataset_card(manifest: Manifest) -> str:
@@ -23,8 +29,9 @@ def dataset_card(manifest: Manifest) -> str:
 
 def _header(manifest: Manifest) -> str:
     splits = dict.fromkeys(file.split for file in manifest.files if file.split)
-    licences = sorted({source.licence.lower() for source in manifest.provenance if source.licence})
-    lines = ["---", *(["license:", *(f"- {name}" for name in licences)] if licences else ["license: unknown"])]
+    identifiers = _terms(manifest).identifiers
+    several = ["license:", *(f"- {name}" for name in identifiers)]
+    lines = ["---", *(several if len(identifiers) > 1 else [f"license: {identifiers[0]}"])]
     lines += ["tags:", "- biology", "- protein", "- protein-language-model", "configs:", "- config_name: default"]
     if splits:
         lines += ["  data_files:"]
@@ -59,6 +66,10 @@ Fingerprint: `{manifest.fingerprint}`
 
 {_provenance(manifest)}
 
+## Licence
+
+{_licence(manifest)}
+
 ## Left out
 
 {_reasons(manifest)}
@@ -84,15 +95,71 @@ def _provenance(manifest: Manifest) -> str:
     return "\n".join([*rows, *(f"\nContains data of the {text}" for text in attributions)])
 
 
+def _terms(manifest: Manifest) -> Terms:
+    return combine([source.licence for source in manifest.provenance])
+
+
+def _licence(manifest: Manifest) -> str:
+    """Which licence binds the whole, which source is why, and what it asks for."""
+    terms = _terms(manifest)
+    unknown = [source for source in manifest.provenance if find_licence(source.licence) is None]
+    paragraphs = []
+    if unknown:
+        names = _listed(f"{_shown(source.name)} ({_licence_name(source)})" for source in unknown)
+        paragraphs.append(f"**Unknown: ask the publisher** of {names} before you pass this dataset on.")
+    elif not manifest.provenance:
+        paragraphs.append("**Unknown: ask the publisher** of the proteins before you pass this dataset on.")
+    if terms.strictest is not None:
+        paragraphs += _known_licence(manifest, terms.strictest, is_all=not terms.has_unknown)
+    if terms.is_contradictory:
+        paragraphs.append(
+            "**The licences of the sources contradict each other:** no single one meets what all of them ask for. "
+            "Leave one of these sources out, or ask its publisher, before you pass this dataset on."
+        )
+    return "\n\n".join(paragraphs)
+
+
+def _known_licence(manifest: Manifest, strictest: Licence, *, is_all: bool) -> list[str]:
+    bound = [source for source in manifest.provenance if find_licence(source.licence) == strictest]
+    names = _listed(_shown(source.name) for source in bound)
+    whole = "This dataset is under" if is_all else "Of what is known, the strictest licence is"
+    others = len(bound) < len(manifest.provenance)
+    why = f", the strictest licence of its sources, because of {names}" if others and is_all else ""
+    why = why or (f", that of {names}" if others else ", as all of its sources are")
+    paragraphs = [f"{whole} **{strictest.identifier}**{why}."]
+    if strictest.demands:
+        paragraphs.append("\n".join(["It asks you to", "", *(f"- {demand}" for demand in strictest.demands)]))
+    if SHARE_ALIKE in strictest.terms and others:
+        paragraphs.append(
+            "Share-alike binds the whole: rows hold proteins of all sources side by side, so in this form those of the "
+            f"freer sources, too, can be passed on only under {strictest.identifier}. At their publishers they stay "
+            "as free as they were, and so does a dataset that is made without the share-alike source."
+        )
+    return paragraphs
+
+
+def _listed(names: Iterable[str]) -> str:
+    different = list(dict.fromkeys(names))
+    rest = len(different) - MOST_NAMES
+    return listed([*different[:MOST_NAMES], *([counted(rest, "other file")] if rest > 0 else [])])
+
+
+def _licence_name(source: Source) -> str:
+    return f"it says {_shown(source.licence)}" if source.licence else "none is given"
+
+
+def _shown(text: str) -> str:
+    """Text from outside in one line of Markdown, without what would end a cell of a table or begin an element."""
+    return " ".join(text.split()).replace("|", "\\|").replace("<", "&lt;")
+
+
 def _is_uniprot(source: Source) -> bool:
     return source.licence in ATTRIBUTIONS and "uniprot" in (source.url or "").lower()
 
 
 def _provenance_row(source: Source) -> str:
-    return (
-        f"| {source.name} | {source.bytes:,} | {source.release or 'not given'} | {source.licence or 'not given'} "
-        f"| {source.url or 'not given'} |"
-    )
+    texts = [source.release or "not given", source.licence or "unknown: ask the publisher", source.url or "not given"]
+    return f"| {_shown(source.name)} | {source.bytes:,} | {' | '.join(map(_shown, texts))} |"
 
 
 def _reasons(manifest: Manifest) -> str:

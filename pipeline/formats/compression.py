@@ -13,24 +13,19 @@ stream), each complete in itself; concatenated files and block compressors (bgzi
 - Memory is a block and the decoder's window, whatever the ratio: a decoder is asked for at most 1 MiB at a time. That
   of zstandard cannot be asked, so it is fed 1 KiB at a time, which can become 32 MiB at most (a block of 128 KiB takes
   at least 4 bytes, RFC 8878 section 3.1.1.2).
-- Nothing seeks: a pipe works as well as a file.
+- ``read_blocks`` never seeks: a pipe works as well as a file.
 
-Formats: gzip RFC 1952, zstd RFC 8878, xz file format 1.2.1. The decoders set the speed; measured on UniProt FASTA, MB/s
-of content on one core: zstd 500 to 900, gzip 330 to 390 (zlib 140 to 220 in the same runs), xz 30, bzip2 10.
+The decoders set the speed; measured on UniProt FASTA, MB/s of content on one core: zstd 500 to 900, gzip 330 to 390
+(zlib 140 to 220 in the same runs), xz 30, bzip2 10.
 """
 
-import bz2
-import lzma
 import os
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import BinaryIO, Protocol
-
-import zstandard
-from isal import igzip_lib
+from typing import BinaryIO, NamedTuple
 
 from pipeline.errors import ConfigurationError, InputFormatError
+from pipeline.formats.decoders import CODECS
 
 DEFAULT_BLOCK_BYTES = 2 << 20
 """Large against the cost of a Python call, and small enough that work on a block stays in the processor's caches."""
@@ -38,66 +33,26 @@ DEFAULT_BLOCK_BYTES = 2 << 20
 _READ_BYTES = 1 << 20
 _PIECE_BYTES = 1 << 20
 _FIRST_STEP = 4 << 10
-_LONGEST_STEP = 256 << 10
-_ZSTD_STEP = 1 << 10
 HEAD_BYTES = 6
 """What :func:`detect_compression` needs to see."""
 
 
-class _Decoder(Protocol):
-    """One member's decoder: the interface of ``bz2.BZ2Decompressor`` and ``lzma.LZMADecompressor``."""
+class Piece(NamedTuple):
+    """A part of the content of a compressed file."""
 
-    @property
-    def eof(self) -> bool: ...
-
-    @property
-    def needs_input(self) -> bool: ...
-
-    @property
-    def unused_data(self) -> bytes: ...
-
-    def decompress(self, data: bytes, max_length: int, /) -> bytes: ...
-
-
-class _ZstdDecoder:
-    """One zstd frame, skippable ones included; gives all that its input holds, so the input must be short."""
-
-    needs_input = True
-
-    def __init__(self) -> None:
-        self._frame = zstandard.ZstdDecompressor().decompressobj()
-
-    @property
-    def eof(self) -> bool:
-        return self._frame.eof
-
-    @property
-    def unused_data(self) -> bytes:
-        return self._frame.unused_data
-
-    def decompress(self, data: bytes, max_length: int) -> bytes:  # noqa: ARG002
-        return self._frame.decompress(data)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Codec:
-    magics: tuple[bytes, ...]
-    """What a member can start with."""
-    decoder: Callable[[], _Decoder]
-    errors: tuple[type[Exception], ...]
-    """What the decoder raises on damage."""
-    longest_step: int = _LONGEST_STEP
-    """Most bytes given to the decoder at once."""
-    padding: int = 0
-    """Zero bytes may follow a member in multiples of this; 0: none may."""
+    member: int
+    """Compressed byte at which its member starts."""
+    offset: int
+    """Bytes of the member's content in front of it."""
+    content: bytes
 
 
 class _Source:
     """The compressed bytes ahead, and their offset in the file."""
 
-    def __init__(self, path: Path, file: BinaryIO) -> None:
+    def __init__(self, path: Path, file: BinaryIO, start: int = 0) -> None:
         self.path = path
-        self.offset = 0
+        self.offset = self.start = start
         self._file = file
         self._buffer = b""
         self._position = 0
@@ -132,7 +87,7 @@ def detect_compression(head: bytes) -> str:
     Returns:
         ``"gzip"``, ``"zstd"``, ``"bzip2"``, ``"xz"``, or ``"none"`` for anything else.
     """
-    return next((kind for kind, codec in _CODECS.items() if head.startswith(codec.magics)), "none")
+    return next((kind for kind, codec in CODECS.items() if head.startswith(codec.magics)), "none")
 
 
 def read_blocks(path: str | os.PathLike[str], *, block_bytes: int = DEFAULT_BLOCK_BYTES) -> Iterator[bytes]:
@@ -154,8 +109,29 @@ def read_blocks(path: str | os.PathLike[str], *, block_bytes: int = DEFAULT_BLOC
     with _open(path) as file:
         source = _Source(path, file)
         kind = detect_compression(source.ahead(HEAD_BYTES))
-        pieces = source.plain_pieces(block_bytes) if kind == "none" else _members(source, kind)
-        yield from _equal_blocks(pieces, block_bytes)
+        is_plain = kind == "none"
+        pieces = source.plain_pieces(block_bytes) if is_plain else (piece.content for piece in _members(source, kind))
+        yield from equal_blocks(pieces, block_bytes)
+
+
+def read_members(path: Path, kind: str, start: int) -> Iterator[Piece]:
+    """Read a compressed file from the start of one of its members on.
+
+    Args:
+        path: A file.
+        kind: What ``detect_compression`` says of it; not ``"none"``.
+        start: Compressed byte at which a member starts.
+
+    Yields:
+        The content in pieces of up to 1 MiB or so, each of one member.
+
+    Raises:
+        ConfigurationError: The path cannot be read.
+        InputFormatError: No member starts there, or the data is cut short, damaged, or followed by something else.
+    """
+    with _open(path) as file:
+        file.seek(start)
+        yield from _members(_Source(path, file, start), kind)
 
 
 def _open(path: Path) -> BinaryIO:
@@ -179,8 +155,8 @@ def _unreadable(path: Path, error: OSError) -> ConfigurationError:
     return ConfigurationError(f"{path}: expected a file that can be read, found: {error.strerror or error}", hint=hint)
 
 
-def _equal_blocks(pieces: Iterable[bytes], block_bytes: int) -> Iterator[bytes]:
-    """Cut and join pieces of any size; a piece of the right size passes uncopied."""
+def equal_blocks(pieces: Iterable[bytes], block_bytes: int) -> Iterator[bytes]:
+    """Cut and join pieces to blocks of one size, the last one shorter; a piece of that size passes uncopied."""
     pending: list[bytes | memoryview] = []
     size = 0
     for piece in pieces:
@@ -199,7 +175,7 @@ def _equal_blocks(pieces: Iterable[bytes], block_bytes: int) -> Iterator[bytes]:
         yield b"".join(pending)
 
 
-def _members(source: _Source, kind: str) -> Iterator[bytes]:
+def _members(source: _Source, kind: str) -> Iterator[Piece]:
     """The content of every member of a compressed file in pieces, and the checks between members."""
     number = 0
     while head := source.ahead(HEAD_BYTES):
@@ -210,19 +186,22 @@ def _members(source: _Source, kind: str) -> Iterator[bytes]:
                 hint="something was appended to the file or overwrote a part of it: download it again",
             )
         number += 1
-        yield from _member(source, kind, number)
+        member, offset = source.offset, 0
+        for content in _member(source, kind, number):
+            yield Piece(member, offset, content)
+            offset += len(content)
         _skip_padding(source, kind)
 
 
 def _begins_member(head: bytes, kind: str) -> bool:
-    magics = _CODECS[kind].magics
+    magics = CODECS[kind].magics
     # The file may end inside a magic number; the decoder then reports that it is cut short.
     return head.startswith(magics) or any(magic.startswith(head) for magic in magics)
 
 
 def _member(source: _Source, kind: str, number: int) -> Iterator[bytes]:
     """The content of the member that starts here; leaves ``source`` behind its last byte."""
-    codec = _CODECS[kind]
+    codec = CODECS[kind]
     decoder = codec.decoder()
     start = source.offset
     # A decoder copies what lies behind its member: short first steps keep that copy small when members are.
@@ -244,7 +223,7 @@ def _member(source: _Source, kind: str, number: int) -> Iterator[bytes]:
 
 
 def _skip_padding(source: _Source, kind: str) -> None:
-    multiple = _CODECS[kind].padding
+    multiple = CODECS[kind].padding
     if not multiple:
         return
     start = source.offset
@@ -267,42 +246,20 @@ def _damaged(source: _Source, kind: str, number: int, error: Exception) -> Input
     if "too much memory" in reason:
         hint = "its window is over 128 MiB: recompress it with `zstd -d --long=31 --stdout FILE | zstd > NEW`"
     return InputFormatError(
-        f"{source.path}: expected valid {kind} data in member {number}, found damage at or after compressed byte "
-        f"{source.offset}: {reason}",
+        f"{source.path}: expected valid {kind} data in {_named(source, number)}, found damage at or after "
+        f"compressed byte {source.offset}: {reason}",
         hint=hint,
     )
 
 
 def _cut_short(source: _Source, kind: str, number: int, start: int) -> InputFormatError:
     return InputFormatError(
-        f"{source.path}: expected the rest of {kind} member {number}, which starts at compressed byte {start}, "
-        f"found the end of the file at byte {source.offset}",
+        f"{source.path}: expected the rest of {kind} {_named(source, number)}, which starts at compressed byte "
+        f"{start}, found the end of the file at byte {source.offset}",
         hint="the file is cut short: download it again",
     )
 
 
-_CODECS = {
-    "gzip": _Codec(
-        magics=(b"\x1f\x8b\x08",),
-        # ISA-L inflates twice as fast as zlib and checks the same checksums.
-        decoder=lambda: igzip_lib.IgzipDecompressor(flag=igzip_lib.DECOMP_GZIP),
-        errors=(igzip_lib.IsalError,),  # type: ignore[arg-type]  # its stub declares an instance
-        padding=1,
-    ),
-    "zstd": _Codec(
-        # A frame, or one of the 16 kinds of skippable frames.
-        magics=(b"\x28\xb5\x2f\xfd", *(bytes([0x50 + low]) + b"\x2a\x4d\x18" for low in range(16))),
-        decoder=_ZstdDecoder,
-        errors=(zstandard.ZstdError,),
-        longest_step=_ZSTD_STEP,
-    ),
-    "bzip2": _Codec(
-        magics=tuple(b"BZh%d" % level for level in range(1, 10)), decoder=bz2.BZ2Decompressor, errors=(OSError,)
-    ),
-    "xz": _Codec(
-        magics=(b"\xfd7zXZ\x00",),
-        decoder=lambda: lzma.LZMADecompressor(format=lzma.FORMAT_XZ),
-        errors=(lzma.LZMAError,),
-        padding=4,
-    ),
-}
+def _named(source: _Source, number: int) -> str:
+    """A member, by its number in what is read of the file."""
+    return f"member {number}" + (f" from compressed byte {source.start} on" if source.start else "")

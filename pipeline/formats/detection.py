@@ -4,9 +4,11 @@ The first rule that holds for the first ``HEAD_BYTES`` of the decompressed conte
 
 ===========  ==========================================================================================================
 parquet      starts with ``PAR1``
-tar          ``ustar`` at byte 257: an archive with a database of HH-suite
+tar          ``ustar`` at byte 257, and a name that ends with ``.ffdata`` or ``.ffindex``: an archive of HH-suite's
+archive      ``ustar`` at byte 257 otherwise: an archive with files of records; or nothing but a few blocks of zeros
 stockholm    starts with ``# STOCKHOLM 1.``
 uniprot-xml  XML whose root is ``<uniprot``
+uniref-xml   XML whose root is ``<UniRef``, ``<UniRef50`` or the like
 uniprot-dat  an ``ID`` line with a status as UniProt has it (other flat files have ``ID`` lines, too)
 ffindex      begins like FASTA and holds a zero byte; or lines of name, offset and length, and nothing else
 a3m          begins like FASTA, and with ColabFold's line of lengths and copies, or with a row ``ss_pred`` or the like;
@@ -21,6 +23,10 @@ an alignment, and then reads as it should. An A3M without any gap in its head is
 unless insertions are to be removed: then lower case is an error that asks for the format. A pipe can be read only once,
 so it is FASTA unless the caller says otherwise. ``*.ffdata`` with an index beside it is ffindex even if its first entry
 is larger than the head. ``file_format`` overrides all of this.
+
+Files in an archive are told by their content, too: FASTA, UniProt's .dat and XML, UniRef's XML and Stockholm. Which of
+them are wanted a caller may say, or the manifest of the download that the archive belongs to: an older release of
+UniProt comes as one archive of several databases.
 """
 
 import os
@@ -34,6 +40,8 @@ import numpy as np
 
 from pipeline.errors import ConfigurationError
 from pipeline.formats.alignment import ROW_MARK, Insertions, count_match_columns, read_a3m
+from pipeline.formats.archived_records import Reader, read_archived_records, wanted_members
+from pipeline.formats.archives import first_names, is_archive
 from pipeline.formats.compression import read_blocks
 from pipeline.formats.fasta import read_fasta
 from pipeline.formats.fasta_spans import WHOLE, Span
@@ -45,16 +53,20 @@ from pipeline.formats.table_rows import SEQUENCE_COLUMN
 from pipeline.formats.tables import CSV_DELIMITER, TSV_DELIMITER, read_parquet, read_text_table
 from pipeline.formats.uniprot_dat import read_uniprot_dat
 from pipeline.formats.uniprot_xml import read_uniprot_xml
+from pipeline.formats.uniref_xml import ROOT, read_uniref_xml
 
 HEAD_BYTES = 1 << 20
 """How much of a file is looked at."""
 
 _START = rb"(?:\xef\xbb\xbf)?\s*+"
+_PROLOGUE = rb"(?:<\?.*?\?>|<!--.*?-->|\s++)*+"
 _COMMENTS = re.compile(_START + rb"(?:[;#][^\n]*+\n\s*+)*+")
 _COLABFOLD = re.compile(_START + rb"#[0-9,]+\t[0-9,]+\r?\n")
 _FIRST_PSEUDO_RECORD = re.compile(rb">(?:ss_dssp|sa_dssp|ss_pred|ss_conf)\s")
 _INDEX = re.compile(rb"(?:[^\t\n]+\t[0-9]+\t[0-9]+\r?\n)++[^\n]*+\Z")
 _NO_TABLE = re.compile(_START + rb"[{\[<@]")
+# Two blocks or more of 512 bytes, and one record of tar at most.
+_EMPTY_ARCHIVE = re.compile(rb"(?:\0{512}){2,20}")
 _LINES_BYTES = 64 << 10
 _MINIMUM_ROWS = 2
 
@@ -69,6 +81,9 @@ class ReadOptions:
     """Tables: the column with the sequences."""
     accession_column: str | None = None
     """Tables: the column with the accessions; None to look for it."""
+    members: tuple[str, ...] = ()
+    """Archives: names of the files to read, without folders. None: what its download says is wanted of it, else every
+    file with records."""
 
 
 def open_records(
@@ -115,6 +130,8 @@ def detect_format(head: bytes) -> str:
     """
     if name := next((name for name, signature in _SIGNATURES.items() if signature.match(head)), None):
         return name
+    if is_archive(head) or _EMPTY_ARCHIVE.fullmatch(head):
+        return "tar" if any(name.endswith((DATA_SUFFIX, INDEX_SUFFIX)) for name in first_names(head)) else "archive"
     if rows := _rows_of(head):
         return _detect_rows(head, rows)
     return "ffindex" if _INDEX.match(head) else _detect_table(head)
@@ -218,11 +235,30 @@ def _tables(read: Callable[..., Iterator[RecordBlock]], **choices: str) -> _Read
     )
 
 
+def _read_archive(
+    path: Path, source: str | None, options: ReadOptions, problems: Problems | None
+) -> Iterator[RecordBlock]:
+    readers = {name: _READERS[name] for name in ARCHIVED_FORMATS}
+
+    def with_format(name: str) -> Reader:
+        return lambda pipe, found: readers[name](pipe, source, options, found)
+
+    def choose(head: bytes) -> Reader | None:
+        name = detect_format(head)
+        # What looks like an alignment is read as FASTA, and so is what looks like nothing unless it has rows.
+        if name in {"fasta", "a3m"}:
+            return with_format("fasta") if _rows_of(head) else None
+        return with_format(name) if name in readers else None
+
+    names = options.members or wanted_members(path)
+    yield from read_archived_records(path, choose=choose, fallback=with_format("fasta"), names=names, problems=problems)
+
+
 _SIGNATURES = {
     "parquet": re.compile(rb"PAR1"),
-    "tar": re.compile(rb".{257}ustar", re.DOTALL),
     "stockholm": re.compile(_START + re.escape(MAGIC)),
-    "uniprot-xml": re.compile(_START + rb"(?:<\?.*?\?>|<!--.*?-->|\s++)*+<uniprot[\s>]", re.DOTALL),
+    "uniprot-xml": re.compile(_START + _PROLOGUE + rb"<uniprot[\s>]", re.DOTALL),
+    "uniref-xml": re.compile(_START + _PROLOGUE + ROOT, re.DOTALL),
     "uniprot-dat": re.compile(_START + rb"ID   \S+ +(?:Reviewed|Unreviewed|STANDARD|PRELIMINARY);"),
 }
 """How the formats begin that one look is enough for."""
@@ -231,10 +267,12 @@ _READERS: dict[str, _Reader] = {
     "fasta": lambda path, source, *_: read_fasta_records(path, source),
     "uniprot-dat": _entries(read_uniprot_dat),
     "uniprot-xml": _entries(read_uniprot_xml),
+    "uniref-xml": _entries(read_uniref_xml),
     "a3m": _alignments(read_a3m),
     "stockholm": _alignments(read_stockholm),
     "ffindex": _alignments(read_ffindex),
     "tar": _alignments(read_archive),
+    "archive": _read_archive,
     "parquet": _tables(read_parquet),
     "csv": _tables(read_text_table, delimiter=CSV_DELIMITER),
     "tsv": _tables(read_text_table, delimiter=TSV_DELIMITER),
@@ -242,3 +280,6 @@ _READERS: dict[str, _Reader] = {
 
 FORMATS = tuple(_READERS)
 """Names of the formats."""
+
+ARCHIVED_FORMATS = ("fasta", "uniprot-dat", "uniprot-xml", "uniref-xml", "stockholm")
+"""Those that are read from archives: as they stream, and never mistaken for something else."""

@@ -39,8 +39,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.errors import InputFormatError
-from pipeline.formats.compression import DEFAULT_BLOCK_BYTES, read_blocks
-from pipeline.formats.fasta_spans import WHOLE, Span, read_span
+from pipeline.formats.compression import DEFAULT_BLOCK_BYTES
+from pipeline.formats.fasta_spans import LINES_BYTES, WHOLE, Span, first_byte, read_span
 from pipeline.formats.lookalikes import LOOKALIKE_BYTES, name_lookalike
 
 UInt8Array = npt.NDArray[np.uint8]
@@ -56,7 +56,6 @@ _IS_WHITE_SPACE = np.isin(np.arange(256), list(_WHITE_SPACE))
 _LINE_FEED, _HEADER, _COMMENTS = ord("\n"), ord(">"), b";#"
 _IGNORED_LINE = re.compile(rb"[ \t\r\v\f]*\n|[;#][^\n]*\n")
 _BEGUN_IGNORED_LINE = re.compile(rb"[ \t\r\v\f]*|[;#][^\n]*")
-_HEAD_BYTES = 64 << 10
 _FOUND_BYTES = 40
 
 
@@ -110,7 +109,8 @@ def read_fasta(
 
     Args:
         path: A file or a pipe.
-        span: The part of a plain file to read, one of ``fasta_spans``. Lines and records are counted from its start.
+        span: The part of the file to read, one of ``fasta_spans``. Records and lines are counted from its start, and so
+            are the bytes of a compressed file; ``shift_of`` says what is in front.
         block_bytes: Bytes of decompressed text handled at once, at least 1. Has no influence on the records.
 
     Yields:
@@ -122,10 +122,9 @@ def read_fasta(
             compressed data.
     """
     path = Path(path)
-    origin, blocks = _Origin(span.start, 1, 0, 0), read_span(path, span, block_bytes)
+    origin, blocks = _Origin(first_byte(path, span), 1, 0, 0), read_span(path, span, block_bytes)
     if not span.start:
-        bytes_of_file = read_blocks(path, block_bytes=block_bytes) if span == WHOLE else blocks
-        origin, blocks = _first_header(path, _with_line_feeds(bytes_of_file))
+        origin, blocks = _first_header(path, _with_line_feeds(blocks))
     for text in _whole_records(blocks):
         lines = _find_lines(text)
         block = _parse(text, lines, origin)
@@ -141,10 +140,10 @@ def read_fasta(
 def _with_line_feeds(blocks: Iterator[bytes]) -> Iterator[bytes]:
     """The blocks, with CR made LF if the file has only the former."""
     head, size = [], 0
-    while size < _HEAD_BYTES and (block := next(blocks, b"")):
+    while size < LINES_BYTES and (block := next(blocks, b"")):
         head.append(block)
         size += len(block)
-    joined = b"".join(head)[:_HEAD_BYTES]
+    joined = b"".join(head)[:LINES_BYTES]
     blocks = chain(head, blocks)
     if b"\r" in joined and b"\n" not in joined:
         return (block.replace(b"\r", b"\n") for block in blocks)

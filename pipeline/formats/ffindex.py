@@ -11,24 +11,20 @@ archive can be read as it is decompressed, with its index before the data or beh
 must describe the very same entries: their number and a sum of hashes over (offset, length) are compared, which needs
 neither order nor memory.
 
-From an archive, ``*_a3m.ffdata`` and ``*_a3m.ffindex`` are read and everything else is passed. Nothing is ever written:
-names are compared and shown in messages, links and devices are not followed. An archive must end as tar says, with
-blocks of zeros, or it is cut short; several archives end to end are read as one.
+From an archive (see ``archives``), ``*_a3m.ffdata`` and ``*_a3m.ffindex`` are read and everything else is passed.
 
 Cost: that of the alignments (see ``alignment``), and about 1 µs for each line of an index. Memory is a block of
 records and the largest entry.
 """
 
 import os
-import tarfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
 
 from pipeline.errors import InputFormatError
 from pipeline.formats.alignment import ROW_MARK, Insertions, Origin, RowReader, origin_behind
-from pipeline.formats.block_file import BlockFile
+from pipeline.formats.archives import members
 from pipeline.formats.compression import read_blocks
 from pipeline.formats.cutting import cut_behind
 from pipeline.formats.problems import Problems
@@ -44,7 +40,6 @@ DATA_SUFFIX, INDEX_SUFFIX = ".ffdata", ".ffindex"
 _ALIGNMENTS = "_a3m"
 _END = b"\0"
 _PLACE = "entry {}, line {} (byte {} of the data)"
-_PIECE_BYTES = 1 << 20
 _INDEX_FIELDS = 3
 _HASH_MODULUS = 1 << 64
 _EXCERPT = 60
@@ -126,18 +121,21 @@ def read_archive(
     data: dict[str, _Listing] = {}
     indexes: dict[str, _Listing] = {}
     others: list[str] = []
-    for name, content in _members(path):
+    for member in members(path):
+        name, content = member.name, member.content
+        if content is None:
+            continue
         if name.endswith(_ALIGNMENTS + DATA_SUFFIX):
             found = data.setdefault(name.removesuffix(DATA_SUFFIX), _Listing())
             yield from entries.read(content, found)
         elif name.endswith(_ALIGNMENTS + INDEX_SUFFIX):
-            _read_index(_label(path, name), content, indexes.setdefault(name.removesuffix(INDEX_SUFFIX), _Listing()))
+            _read_index(f"{path}: {name}", content, indexes.setdefault(name.removesuffix(INDEX_SUFFIX), _Listing()))
         elif len(others) < _NAMED_MEMBERS:
             others.append(name)
     if not data:
         raise _no_data(path, [*(stem + INDEX_SUFFIX for stem in indexes), *others])
     for stem, listed in indexes.items():
-        _compare(_label(path, stem + INDEX_SUFFIX), listed, data.get(stem, _Listing()))
+        _compare(f"{path}: {stem}{INDEX_SUFFIX}", listed, data.get(stem, _Listing()))
     yield from entries.rows.finish()
 
 
@@ -201,73 +199,9 @@ def _compare(label: str, listed: _Listing, found: _Listing) -> None:
     raise InputFormatError(f"{label}: expected {expected}, found {described}", hint=hint)
 
 
-def _members(path: Path) -> Iterator[tuple[str, Iterator[bytes]]]:
-    """Name and content of each plain file in an archive; the content is to be read at once or not at all."""
-    offset = 0
-    try:
-        file = BlockFile(read_blocks(path))
-        with tarfile.open(
-            fileobj=file, mode="r|", bufsize=_PIECE_BYTES, tarinfo=_strict_headers(), ignore_zeros=True
-        ) as archive:
-            for member in archive:
-                offset = member.offset_data
-                if member.isreg():
-                    yield member.name, _pieces(path, archive, member)
-                # It would keep a list of all.
-                archive.members = []  # type: ignore[attr-defined]
-    except tarfile.TarError as error:
-        raise _damaged(path, offset, error) from error
-
-
-def _pieces(path: Path, archive: tarfile.TarFile, member: tarfile.TarInfo) -> Iterator[bytes]:
-    content = archive.extractfile(member)
-    assert content is not None, "a plain file has content"
-    try:
-        while piece := content.read(_PIECE_BYTES):
-            yield piece
-    except tarfile.TarError as error:
-        raise _damaged(path, member.offset_data, error) from error
-
-
-def _strict_headers() -> type[tarfile.TarInfo]:
-    """A class that reads the headers of one archive: tarfile takes a damaged header, or none, for the end."""
-    seen_end = False
-
-    class Header(tarfile.TarInfo):
-        @classmethod
-        def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
-            nonlocal seen_end
-            is_end = not any(buf) if buf else seen_end
-            seen_end = is_end
-            try:
-                return super().frombuf(buf, encoding, errors)
-            except tarfile.HeaderError as error:
-                if is_end:
-                    raise
-                raise tarfile.ReadError(f"no file and no end of the archive there: {error}") from error
-
-    return Header
-
-
-def _damaged(path: Path, offset: int, error: tarfile.TarError) -> InputFormatError:
-    return InputFormatError(
-        f"{path}: expected a tar archive, found damage behind byte {offset} of it: {error}",
-        hint="the archive is damaged or cut short: download it again",
-    )
-
-
 def _no_data(path: Path, names: list[str]) -> InputFormatError:
-    found = ", ".join(map(_shown, names[:_NAMED_MEMBERS])) or "nothing"
+    found = ", ".join(names[:_NAMED_MEMBERS]) or "nothing"
     return InputFormatError(
         f"{path}: expected a file *{_ALIGNMENTS}{DATA_SUFFIX} in the archive, found {found}",
-        hint="HH-suite's databases of alignments are read from archives; unpack others and name the files",
+        hint="this is about HH-suite's databases of alignments; for files of records leave --format out",
     )
-
-
-def _label(path: Path, name: str) -> str:
-    return f"{path}: {_shown(name)}"
-
-
-def _shown(name: str) -> str:
-    """A name from an archive without characters that a terminal would obey."""
-    return ascii(name)[1:-1]

@@ -30,7 +30,7 @@ _LOOKALIKES = (
     # tar has its mark behind the name of the first file.
     _looks_like(
         rb".{257}ustar",
-        "it looks like a tar archive: leave --format out if it holds an HH-suite database, else unpack it first",
+        "it looks like a tar archive: leave --format out, and the files of records in it are read",
     ),
     _looks_like(rb"PK\x03\x04", "it looks like a zip archive: unpack it first"),
     _looks_like(
@@ -47,7 +47,7 @@ _LOOKALIKES = (
         rb"(?:<\?xml[^>]*>\s*)?<(?i:!doctype html|html)",
         "it looks like a web page, perhaps the server's error message: check the URL",
     ),
-    _looks_like(rb"<", "it looks like XML: UniProt's is read without --format, other kinds are not"),
+    _looks_like(rb"<", "it looks like XML: UniProt's and UniRef's are read without --format, other kinds are not"),
     _looks_like(rb"ID   ", "it looks like a UniProt flat file (.dat): leave --format out, and it is read as one"),
     _looks_like(rb"LOCUS  ", "it looks like a GenBank file: download the protein FASTA file instead"),
     _looks_like(rb"@", "it looks like FASTQ, sequencing reads: this reads proteins as FASTA"),

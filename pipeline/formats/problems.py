@@ -7,9 +7,13 @@ Readers report what they cannot make a record of here and go on if they are let:
 
 Only damage behind which the next record can be found is reported. A file that is cut short, or that is something else
 altogether, raises whatever the policy is.
+
+What is skipped by the rules of a format is counted in the blocks of records around it. Where no record is left, no
+block is: then it is counted here (:meth:`Problems.pass_over`).
 """
 
 from collections import Counter
+from collections.abc import Mapping
 from enum import StrEnum
 
 from pipeline.errors import InputFormatError
@@ -40,6 +44,10 @@ class Problems:
         """Records left out, by reason."""
         self.examples: list[str] = []
         """The first ``MAX_EXAMPLES`` messages, in the order of the input."""
+        self.skipped: Counter[str] = Counter()
+        """What no block of records could tell as skipped, by name; see ``RecordBlock.skipped``."""
+        self.num_comment_lines = 0
+        """Comment lines that no block could tell."""
 
     def report(self, reason: str, error: InputFormatError) -> None:
         """Count a damaged record under a reason.
@@ -56,3 +64,13 @@ class Problems:
         self.counts[reason] += 1
         if len(self.examples) < MAX_EXAMPLES:
             self.examples.append(error.message)
+
+    def pass_over(self, skipped: Mapping[str, int], num_comment_lines: int = 0) -> None:
+        """Count what a reader has skipped at the end of an input of which no record is left.
+
+        Args:
+            skipped: As ``RecordBlock.skipped`` has it.
+            num_comment_lines: As ``RecordBlock.num_comment_lines`` has it.
+        """
+        self.skipped.update(skipped)
+        self.num_comment_lines += num_comment_lines

@@ -43,6 +43,11 @@ def size(number: int) -> str:
     return f"{number:,} bytes"
 
 
+def printable(text: str) -> str:
+    """Text from headers and files without what a terminal would obey."""
+    return "".join(character if character.isprintable() else "\ufffd" for character in text)
+
+
 DATABASES = {
     "swissprot": "Swiss-Prot",
     "trembl": "TrEMBL",
@@ -72,6 +77,12 @@ REASONS = {
     "too-long": "too long",
     "nonstandard-residues": "too many residues outside the twenty",
     "low-complexity": "mostly of low complexity",
+    "unreadable-entry": "an entry that could not be read",
+    "unreadable-alignment": "an alignment that could not be read",
+    "no-alignment": "an entry that is no alignment",
+    "unequal-columns": "a row with another number of columns",
+    "unequal-fields": "a row with another number of fields",
+    "missing-sequence": "a row without a sequence",
 }
 """What the reasons mean."""
 

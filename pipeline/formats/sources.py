@@ -8,7 +8,8 @@ for older ones; an edition is a folder under a mirror and the names of files in 
                                                                                       RELEASE.metalink
 
 Where an edition has a metalink, the current release and the checksums come from it; elsewhere the release is part of
-the path and the publisher gives no checksum. Nothing here opens a connection: the functions turn names into URLs.
+the path and the publisher gives no checksum. UniProt keeps an older release as one archive of several databases: the
+table says which files of it are a source's. Nothing here opens a connection: the functions turn names into URLs.
 Sizes and counts are of some recent release, to plan disk space with; ``size_status`` says how far to trust them.
 """
 
@@ -55,6 +56,8 @@ class Edition:
     """Names, or none where ``pattern`` says which."""
     pattern: str | None = None
     """Regular expression of the names, where their number differs from release to release."""
+    members: tuple[str, ...] = ()
+    """Of archives of several databases: names of the files in them that are wanted, whichever of them there are."""
     metalink: str | None = None
     """Name of the metalink in the folder; none where the publisher gives no checksums."""
     note: str | None = None
@@ -105,13 +108,21 @@ def _source(name: str, fields: dict[str, Any]) -> PublicSource:
     values = fields | {
         "mirrors": tuple(_table()["mirrors"][fields["mirrors"]]),
         "current": _edition(fields["current"]),
-        "previous": None if previous is None else _edition(_table()["archives"][previous]),
+        "previous": None if previous is None else _archive(name, _table()["archives"][previous]),
     }
     return PublicSource(name=name, **values)
 
 
 def _edition(fields: dict[str, Any]) -> Edition:
-    return Edition(**fields | {"files": tuple(fields.get("files", ()))})
+    return Edition(**fields | {name: tuple(fields.get(name, ())) for name in ("files", "members")})
+
+
+def _archive(name: str, fields: dict[str, Any]) -> Edition:
+    """An archive, whose row several sources share."""
+    edition = _edition(fields)
+    places = {"name": name}
+    members = tuple(_filled(member, places) for member in edition.members)
+    return replace(edition, members=members, note=edition.note and _filled(edition.note, places))
 
 
 def looks_like_address(text: str) -> bool:

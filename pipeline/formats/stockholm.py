@@ -206,6 +206,8 @@ class _Reader:
             raise InputFormatError(f"{self._path}: expected Stockholm alignments, found none", hint=hint)
         if self._builder.num_records:
             yield self._builder.take()
+        else:
+            self._problems.pass_over(self._builder.skipped, self._builder.num_comment_lines)
 
     def _begin(self) -> None:
         if self._alignment is not None and not self._alignment.is_malformed:

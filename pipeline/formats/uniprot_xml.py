@@ -130,7 +130,7 @@ class _Document:
 
     def _unexpected(self, text: bytes, stream: EntryStream) -> InputFormatError:
         expected = "'<entry' or '</uniprot>'" if self.is_open else "'<uniprot'"
-        hint = "UniRef and UniParc have XML of their own, which is not read: use their FASTA"
+        hint = "UniRef's XML is read without --format; UniParc's is not: use its FASTA"
         if self.is_open:
             hint = "the file is damaged or cut short: download it again"
         found = text[:_FOUND_BYTES].decode(errors="backslashreplace")

@@ -11,11 +11,16 @@ import pyarrow.compute as pc
 
 from pipeline.core.tokenizer import Tokenizer
 from pipeline.errors import ConfigurationError
+from pipeline.formats.absence import DROPPED_NAME, explain_absence
+from pipeline.formats.corpus_summary import REPORT_NAME, read_report
 from pipeline.formats.manifest import File, Manifest, find_input, read_manifest
 from pipeline.formats.parquet import read_columns
+from pipeline.formats.report_tables import ReportTable, report_tables
 from pipeline.formats.shards import RowGroup, ShardFile
 
 LEFT_OUT = "left out: longer than a row (overlong)"
+
+_NOTHING: tuple[Any, ...] = (None, [], {}, False, "")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,17 +62,56 @@ class Whereabouts:
     """Accession of the record it was merged into."""
 
 
-def summarise(folder: Path) -> tuple[Manifest, list[tuple[str, str]]]:
-    """The manifest, and what it says as names and values."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Search:
+    """Where a protein was found; true if it was."""
+
+    found: tuple[Whereabouts, ...]
+    """Every place."""
+    explanation: tuple[str, ...] = ()
+    """If there is none: what may have become of it, in sentences."""
+
+    def __iter__(self) -> Iterator[Whereabouts]:
+        return iter(self.found)
+
+    def __len__(self) -> int:
+        return len(self.found)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CorpusReport:
+    """What ``report.json`` of a corpus says."""
+
+    document: dict[str, Any]
+    """For programs: summary and statistics."""
+    tables: tuple[ReportTable, ...]
+    """For people."""
+
+
+def summarise(folder: Path) -> tuple[Manifest, list[tuple[str, str]], CorpusReport | None]:
+    """The manifest, what it says as names and values, and the report of a corpus that has one.
+
+    Raises:
+        ArtefactError: The folder is no finished artefact, or its report cannot be read.
+    """
     manifest = read_manifest(folder)
     facts = [("kind", manifest.kind), ("fingerprint", manifest.fingerprint)]
     facts += [(key.replace("_", " "), f"{number:,}") for key, number in manifest.counts.items()]
     facts += [(f"dropped: {reason}", f"{number:,}") for reason, number in manifest.reasons.items()]
     facts += [("efficiency", _efficiency(manifest))] if "rows" in manifest.counts else []
-    facts += [(key.replace("_", " "), _value(value)) for key, value in manifest.configuration.items()]
+    told = {key: value for key, value in manifest.configuration.items() if value not in _NOTHING}
+    facts += [(key.replace("_", " "), _value(value)) for key, value in told.items()]
     facts += [("files", f"{len(manifest.files):,}, {sum(file.bytes for file in manifest.files):,} bytes")]
     facts += [("source", _source(source.name, source.release, source.licence)) for source in manifest.provenance]
-    return manifest, facts
+    return manifest, facts, _report(folder, manifest)
+
+
+def _report(folder: Path, manifest: Manifest) -> CorpusReport | None:
+    if manifest.kind != "corpus" or not (folder / REPORT_NAME).exists():
+        return None
+    summary, statistics = read_report(folder / REPORT_NAME)
+    document = {"summary": summary.model_dump(mode="json"), "statistics": statistics.model_dump(mode="json")}
+    return CorpusReport(document=document, tables=tuple(report_tables(manifest, summary, statistics)))
 
 
 def _efficiency(manifest: Manifest) -> str:
@@ -79,7 +123,8 @@ def _efficiency(manifest: Manifest) -> str:
 
 def _value(value: Any) -> str:
     if isinstance(value, dict):
-        return str(value.get("name", value))
+        set_ones = [f"{key.replace('_', ' ')} {_value(one)}" for key, one in value.items() if one not in _NOTHING]
+        return str(value.get("name", ", ".join(set_ones) or "none"))
     return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
@@ -158,28 +203,35 @@ def _segments(rows: RowGroup, at: int, tokenizer: Tokenizer, alignment: int) -> 
         first_token += -(-num_tokens // alignment) * alignment
 
 
-def find_accession(folder: Path, accession: str, *, corpus: Path | None = None) -> list[Whereabouts]:
+def find_accession(folder: Path, accession: str, *, corpus: Path | None = None) -> Search:
     """Every place of a protein in an artefact, also where it was merged into another, and why where it has none.
 
     Args:
-        folder: Any artefact.
+        folder: Any artefact but a download.
         accession: Of the protein.
         corpus: Where the corpus of a plan or of shards is, if it was moved.
 
     Raises:
         ArtefactError: The folder is no finished artefact, or the corpus is needed and not there.
+        ConfigurationError: The artefact has no proteins that can be found.
     """
     manifest = read_manifest(folder)
+    if manifest.kind not in _FINDERS:
+        raise ConfigurationError(
+            f"{folder}: expected one of {', '.join(_FINDERS)} to find a protein in, found a {manifest.kind}",
+            hint="make a corpus of it first: pipeline ingest" if manifest.kind == "download" else None,
+        )
     finder = _FINDERS[manifest.kind]
-    found = list(finder(folder, manifest, accession, corpus))
-    if found or manifest.kind == "corpus":
-        return found
-    place, corpus_manifest = find_input(folder, manifest, "corpus", override=corpus)
-    return [
-        told
-        for origin in _in_corpus(place, corpus_manifest, accession)
-        for told in _explained(origin, finder, folder, manifest, corpus)
-    ]
+    found = tuple(finder(folder, manifest, accession, corpus))
+    place, corpus_manifest = folder, manifest
+    if not found and manifest.kind != "corpus":
+        place, corpus_manifest = find_input(folder, manifest, "corpus", override=corpus)
+        found = tuple(
+            told
+            for origin in _in_corpus(place, corpus_manifest, accession)
+            for told in _explained(origin, finder, folder, manifest, corpus)
+        )
+    return Search(found=found, explanation=() if found else tuple(explain_absence(place, corpus_manifest, accession)))
 
 
 def _explained(
@@ -213,7 +265,7 @@ def _in_corpus(folder: Path, manifest: Manifest, accession: str, corpus: Path | 
 
 
 def _in_dropped(folder: Path, accession: str) -> Iterator[Whereabouts]:
-    for path in sorted((folder / "dropped").glob("*.parquet")):
+    for path in sorted((folder / DROPPED_NAME).glob("*.parquet")):
         table = read_columns(path, ["reason", "accession"])
         for row in _rows_with(table.column("accession"), accession):
             reason = table.column("reason")[row].as_py()

@@ -5,6 +5,7 @@ length). Only lengths and record keys are read: a part of 250,000 records takes 
 second.
 """
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,10 @@ class Pack:
         self.config = config
         self.tokenizer = load_tokenizer(config.tokenizer)
         self.max_residues = self.tokenizer.max_residues(config.length)
+
+    def forthcoming(self) -> Sequence[Callable[..., TaskResult]]:
+        """None: the inputs are identified by their manifests."""
+        return ()
 
     def describe(self, folder: Path) -> Run:
         """Configuration with the whole tokenizer, and the corpus."""

@@ -5,7 +5,7 @@ shards never cross parts, so that a task reads one part of the corpus and one of
 row groups at a time; memory is the residues of one part plus a few dozen megabytes.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -63,6 +63,10 @@ class Shard:
         self.plan_manifest = read_manifest(plan, kind="plan")
         self.corpus, self.corpus_manifest = find_input(plan, self.plan_manifest, "corpus", override=corpus)
         self.tokenizer = Tokenizer.from_document(self.plan_manifest.configuration["tokenizer"])
+
+    def forthcoming(self) -> Sequence[Callable[..., TaskResult]]:
+        """None: the inputs are identified by their manifests."""
+        return ()
 
     def describe(self, folder: Path) -> Run:
         """Layout, and the plan and corpus."""

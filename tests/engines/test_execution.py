@@ -1,5 +1,6 @@
 """Executors give the same results, pass errors on, and end when their parent does."""
 
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -49,6 +50,15 @@ def test_every_call_is_run_once(name):
     with make_executor(name, 2) as executor:
         results = dict(executor.map([partial(square, number) for number in range(7)]))
     assert results == {number: number * number for number in range(7)}
+
+
+def test_workers_start_before_there_is_work():
+    with ProcessExecutor(2) as executor:
+        executor.warm_up([])
+        assert multiprocessing.active_children() == []
+        executor.warm_up([square])
+        assert len(multiprocessing.active_children()) == 2
+        assert dict(executor.map([partial(square, 2), partial(square, 3)])) == {0: 4, 1: 9}
 
 
 def test_no_calls_give_no_results(processes):

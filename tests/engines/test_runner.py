@@ -24,6 +24,9 @@ class Letters:
         self.fingerprint = fingerprint
         self.fail_on = fail_on
 
+    def forthcoming(self):
+        return ()
+
     def describe(self, folder):
         inputs = (Input(kind="file", fingerprint=self.fingerprint, path="../x"),)
         return Run(kind=self.kind, configuration={"letters": self.letters}, inputs=inputs)

@@ -261,3 +261,13 @@ def test_memory_does_not_grow_with_the_file(path, monkeypatch):
             tracemalloc.stop()
 
     assert peak(16_000) < 1.1 * peak(8_000)
+
+
+def test_what_was_skipped_is_told_where_no_row_is_left(gather, path):
+    """The first row is no protein, and no other has as many columns."""
+    problems = Problems(OnError.SKIP)
+    text = "#a comment\n>ss_pred\nCC\n>q_consensus\nMKV\n>a\nMK\n>b\nM\n"
+    assert read_text(gather, path, text, problems=problems).residues == []
+    assert problems.counts == {"unequal-columns": 2}
+    assert problems.skipped == {"pseudo-record": 1, "consensus": 1}
+    assert problems.num_comment_lines == 1

@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.errors import ConfigurationError, InputFormatError
-from pipeline.formats.compression import detect_compression, read_blocks
+from pipeline.formats.compression import detect_compression, read_blocks, read_members
 
 COMPRESS: dict[str, Callable[[bytes], bytes]] = {
     "gzip": lambda content: gzip.compress(content, mtime=0),
@@ -250,3 +250,33 @@ def test_a_file_that_stops_being_readable_is_named(path, monkeypatch):
     monkeypatch.setattr(Path, "open", lambda *_: Failing())
     with pytest.raises(ConfigurationError, match="found: Input/output error"):
         list(read_blocks(path))
+
+
+@KINDS
+def test_members_can_be_read_from_each_of_them_on(path, kind):
+    contents = [random.Random(size).randbytes(size) for size in (7, 3_000_000, 0, 90_000)]
+    members = [COMPRESS[kind](content) for content in contents]
+    path.write_bytes(b"".join(members))
+    starts = [sum(map(len, members[:number])) for number in range(len(members))]
+    for number, start in enumerate(starts):
+        read = dict.fromkeys(starts[number:], b"")
+        for member, offset, content in read_members(path, kind, start):
+            assert offset == len(read[member])
+            assert content
+            read[member] += content
+        assert list(read.values()) == contents[number:]
+    assert list(read_members(path, kind, path.stat().st_size)) == []
+
+
+@KINDS
+def test_errors_behind_a_member_say_from_where_members_are_counted(path, kind):
+    member = COMPRESS[kind](CONTENT)
+    start = len(member)
+    path.write_bytes(member * 2 + member[:-1])
+    with pytest.raises(InputFormatError, match="cut short") as caught:
+        list(read_members(path, kind, start))
+    assert f"{kind} member 2 from compressed byte {start} on, which starts at compressed byte {2 * start}," in str(
+        caught.value
+    )
+    with pytest.raises(InputFormatError, match=f"another {kind} member or the end of the file at compressed byte 20,"):
+        list(read_members(path, kind, 20))

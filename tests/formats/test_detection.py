@@ -68,12 +68,30 @@ def parquet() -> bytes:
     return buffer.getvalue()
 
 
-def tar(name="x_a3m.ffdata") -> bytes:
+UNIREF = """<?xml version="1.0" encoding="ISO-8859-1" ?>
+<UniRef50 xmlns="http://uniprot.org/uniref" version="2023_05">
+<entry id="UniRef50_P13445" updated="2023-09-13"><name>Cluster: RNA polymerase</name>
+<property type="member count" value="1"/><property type="common taxon ID" value="83333"/>
+<representativeMember><dbReference type="UniProtKB ID" id="RPOS_ECOLI"/><sequence length="6">MKVACD</sequence>
+</representativeMember></entry>
+</UniRef50>
+"""
+UNIREF_ROW = {
+    "accession": "UniRef50_P13445",
+    "source": "uniref50",
+    "taxon_id": 83333,
+    "cluster": "UniRef50_P13445",
+    "description": "RNA polymerase n=1 Tax=unknown TaxID=83333 RepID=RPOS_ECOLI",
+}
+
+
+def tar_of(files) -> bytes:
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as archive:
-        info = tarfile.TarInfo(name)
-        info.size = len(A3M) + 1
-        archive.addfile(info, io.BytesIO(A3M.encode() + b"\0"))
+        for name, content in files.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            archive.addfile(info, io.BytesIO(content))
     return buffer.getvalue()
 
 
@@ -81,10 +99,12 @@ CONTENTS = {
     "fasta": FASTA.encode(),
     "uniprot-dat": DAT.encode(),
     "uniprot-xml": XML.encode(),
+    "uniref-xml": UNIREF.encode(),
     "a3m": A3M.encode(),
     "stockholm": STOCKHOLM.encode(),
     "ffindex": A3M.encode() + b"\0",
-    "tar": tar(),
+    "tar": tar_of({"x_a3m.ffdata": A3M.encode() + b"\0"}),
+    "archive": tar_of({"README": b"read me", "x.fasta": FASTA.encode()}),
     "parquet": parquet(),
     "csv": TSV.replace("\t", ",").encode(),
     "tsv": TSV.encode(),
@@ -106,13 +126,14 @@ def test_every_format_is_told_by_its_content_and_reads_the_same(gather, tmp_path
     assert detect_format(CONTENTS[name]) == name
     (tmp_path / "file").write_bytes(CONTENTS[name])
     read = gather(open_records(tmp_path / "file"))
-    assert read.columns[0] == {
+    row = {
         "accession": "P13445",
         "source": "swissprot",
         "taxon_id": 83333,
         "cluster": None,
         "description": TITLE.partition(" ")[2],
     }
+    assert read.columns[0] == (UNIREF_ROW if name == "uniref-xml" else row)
     assert read.residues == (["MKVACD", "MKD"] if len(read.residues) > 1 else ["MKVACD"])
     assert all(read.places)
     named = gather(open_records(tmp_path / "file", file_format=name, source="mine"))
@@ -128,7 +149,7 @@ def test_compression_makes_no_difference(gather, tmp_path, name, compression):
     assert gather(open_records(tmp_path / "compressed")) == gather(open_records(tmp_path / "plain"))
 
 
-TEXTS = {name: content for name, content in CONTENTS.items() if name not in {"parquet", "tar"}}
+TEXTS = {name: content for name, content in CONTENTS.items() if name not in {"parquet", "tar", "archive"}}
 
 
 @pytest.mark.parametrize("name", TEXTS)
@@ -144,6 +165,7 @@ def test_marks_blank_lines_and_line_ends_in_front(name):
         ("flatfile/multi_ex.txt", "uniprot-dat"),
         ("flatfile/multi_ex.xml", "uniprot-xml"),
         ("flatfile/H2CNN8.xml", "uniprot-xml"),
+        ("uniref/UniRef90_P99999.xml", "uniref-xml"),
         ("msa/UniRef50_E9K9Y4.a3m", "a3m"),
         ("msa/6A5J.a3m", "fasta"),
         ("msa/empty.a3m", "fasta"),
@@ -188,7 +210,10 @@ def test_real_files(path, name):
         # Other flat files, XML, JSON, FASTQ, web pages.
         ("ID   X56734; SV 1; linear; mRNA; STD; PLN; 1859 BP.\n", "fasta"),
         ("LOCUS       SCU49845     5028 bp    DNA\n", "fasta"),
-        ('<UniRef90 xmlns="http://uniprot.org/uniref">\n', "fasta"),
+        ('<UniParc xmlns="http://uniprot.org/uniparc">\n', "fasta"),
+        ("<UniRefs>\n", "fasta"),
+        ("<UniRef>\n", "uniref-xml"),
+        ("<UniRef100\n>\n", "uniref-xml"),
         ("<html><head>, \n<a>, </a>\n", "fasta"),
         ('{"id": 1, "sequence": "MKV"}\n{"id": 2, "sequence": "MKV"}\n', "fasta"),
         ("@read, 1\nACGT, 2\n", "fasta"),
@@ -210,6 +235,24 @@ def test_real_files(path, name):
 )
 def test_texts_that_look_alike(text, name):
     assert detect_format(text.encode()) == name
+
+
+@pytest.mark.parametrize(
+    ("content", "name"),
+    [
+        (tar_of({"a/README": b"read me", "a/x_hhm.ffindex": b"a\t0\t1\n"}), "tar"),
+        (tar_of({"x_cs219.ffdata": bytes(5000), "x_a3m.ffdata": b""})[:2000], "tar"),
+        (tar_of({"README": b"read me", "x.fasta": FASTA.encode(), "ffdata": b""}), "archive"),
+        (tar_of({"x.fasta": bytes(5000), "x_a3m.ffdata": b""})[:2000], "archive"),
+        (tar_of({}), "archive"),
+        (bytes(1024), "archive"),
+        (bytes(512), "fasta"),
+        (bytes(1025), "fasta"),
+        (bytes(HEAD_BYTES), "fasta"),
+    ],
+)
+def test_archives_are_told_by_the_names_that_come_first(content, name):
+    assert detect_format(content) == name
 
 
 def test_the_head_may_end_within_a_row():
@@ -293,7 +336,7 @@ def test_places_of_fasta(gather, tmp_path):
 
 
 def test_files_that_are_nothing_known_have_the_error_of_fasta(gather, tmp_path):
-    (tmp_path / "file").write_text('<UniRef90 xmlns="http://uniprot.org/uniref">\n')
+    (tmp_path / "file").write_text('<UniParc xmlns="http://uniprot.org/uniparc">\n')
     with pytest.raises(InputFormatError, match="expected a header line starting with '>' in line 1"):
         gather(open_records(tmp_path / "file"))
     with pytest.raises(ConfigurationError, match="No such file"):

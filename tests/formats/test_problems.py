@@ -23,3 +23,11 @@ def test_skipped_problems_are_counted_by_reason_and_the_first_ones_kept():
 
 def test_policies_have_the_names_that_people_type():
     assert [policy.value for policy in OnError] == ["stop", "skip"]
+
+
+def test_what_was_skipped_adds_up():
+    problems = Problems()
+    problems.pass_over({"consensus": 2}, 1)
+    problems.pass_over({"consensus": 1, "pseudo-record": 4})
+    assert problems.skipped == {"consensus": 3, "pseudo-record": 4}
+    assert problems.num_comment_lines == 1

@@ -106,6 +106,23 @@ def test_where_an_older_release_is(name, file):
     assert metalink == f"{base}/{file.partition('/')[0]}/RELEASE.metalink"
 
 
+@pytest.mark.parametrize(
+    ("name", "members"),
+    [
+        ("uniref50", ("uniref50.xml.gz", "uniref50.fasta.gz")),
+        ("uniref100", ("uniref100.xml.gz", "uniref100.fasta.gz")),
+        ("swissprot", ("uniprot_sprot.fasta.gz",)),
+        ("trembl", ("uniprot_trembl.fasta.gz",)),
+    ],
+)
+def test_which_files_of_an_older_release_are_a_source_s(name, members):
+    source = find_source(name)
+    assert source.previous.members == members
+    assert source.current.members == ()
+    assert "{" not in source.previous.note
+    assert (name in source.previous.note) == (name != "swissprot")
+
+
 def test_uniparc_is_as_many_files_as_are_listed():
     source = find_source("uniparc")
     listed = ["README", *(f"uniparc_active_p{number}.fasta.gz" for number in range(1, 201)), "uniparc_active.xml.gz"]

@@ -233,3 +233,12 @@ def test_memory_is_that_of_an_alignment(path, monkeypatch):
             tracemalloc.stop()
 
     assert peak(80) < 1.1 * peak(40)
+
+
+def test_what_was_skipped_is_told_where_no_row_is_left(gather, path):
+    problems = Problems(OnError.SKIP)
+    text = "# STOCKHOLM 1.0\n# a comment\nq_consensus MKV\n//\n# STOCKHOLM 1.0\na MK\nb M\n//\n"
+    assert read_text(gather, path, text, problems=problems).residues == []
+    assert problems.counts == {"unreadable-alignment": 1}
+    assert problems.skipped == {"consensus": 1}
+    assert problems.num_comment_lines == 1

@@ -356,7 +356,7 @@ def test_no_entry_but_damaged_ones(gather, path):
         ("xml", "<uniprot></uniprot>", "expected UniProt entries, found none"),
         ("xml", ">P1\nMKV\n", "expected '<uniprot', found '>P1"),
         ("xml", "<entry/>", "expected '<uniprot', found '<entry/>'"),
-        ("xml", '<UniRef90 xmlns="http://uniprot.org/uniref">\n<entry id="a"></entry></UniRef90>', "use their FASTA"),
+        ("xml", '<UniRef90 xmlns="http://uniprot.org/uniref">\n<entry id="a"></entry></UniRef90>', "UniRef's XML is"),
         ("xml", "<uniprot><x></x><entry></entry></uniprot>", "expected '<entry' or '</uniprot>', found '<x></x>"),
         ("xml", "<uniprot><entry></entry></uniprot>junk", "entry 1 "),
     ],

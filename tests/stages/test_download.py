@@ -171,7 +171,12 @@ def test_an_older_release_comes_from_where_older_ones_are(make, publisher):
     assert folder.name == "uniref50-2021_02"
     assert (folder / "uniref2021_02.tar.gz").read_bytes() == OTHER
     assert outcome.manifest.provenance[0].url == f"{publisher.url}{base}/uniref2021_02.tar.gz"
-    assert "one archive of all of UniRef" in told[0]
+    assert "one archive of all of UniRef (2025_03: 254 GB), of which ingest reads uniref50" in told[0]
+    members = ["uniref50.xml.gz", "uniref50.fasta.gz"]
+    assert outcome.manifest.configuration == {"name": "uniref50", "release": "2021_02", "members": members}
+    publisher.requests.clear()
+    assert make(release="2021_02")[1].was_finished
+    assert paths(publisher) == []
     publisher.files[f"{base}/RELEASE.metalink"] = metalink("2021_03", {"uniref2021_02.tar.gz": OTHER})
     with pytest.raises(InputFormatError, match="expected <version> 2021_02, found 2021_03"):
         make(release="2021_02", overwrite=True, checksum=f"md5:{'0' * 32}")

@@ -18,6 +18,7 @@ from pipeline.formats import corpus as corpus_format
 from pipeline.formats.corpus import CORPUS_SCHEMA
 from pipeline.formats.storage import file_digest
 from pipeline.stages.ingest import sieve as sieve_module
+from pipeline.stages.ingest import sizes as sizes_module
 from pipeline.stages.ingest import stage as stage_module
 from pipeline.stages.ingest.stage import Ingest
 
@@ -210,7 +211,7 @@ def test_invalid_characters_stop_the_run_when_asked(tmp_path):
 
 
 def test_a_file_read_in_chunks_tells_the_same_places(tmp_path, monkeypatch):
-    monkeypatch.setattr(stage_module, "CHUNK_BYTES", 300)
+    monkeypatch.setattr(sizes_module, "CHUNK_BYTES", 300)
     records = [(f"a{number}", "MKVLAW" * 3) for number in range(50)]
     file = fasta(tmp_path / "x.fasta", *records, ("b two", "MK?K"))
     with pytest.raises(InputFormatError) as caught:
@@ -225,7 +226,7 @@ def test_chunks_make_the_same_corpus(tmp_path, monkeypatch, chunk_bytes):
     records = [(f"s{number}", "".join(rng.choices("ACDEFGHIKL-", k=30))) for number in range(300)]
     file = fasta(tmp_path / "x.fasta", *records)
     whole = ingest(tmp_path / "whole", file, records_per_part=50)
-    monkeypatch.setattr(stage_module, "CHUNK_BYTES", chunk_bytes)
+    monkeypatch.setattr(sizes_module, "CHUNK_BYTES", chunk_bytes)
     monkeypatch.setattr(stage_module, "run_bytes_for", lambda _: 2000)
     cut = ingest(tmp_path / "cut", file, records_per_part=50)
     assert digests_of(tmp_path / "cut") == digests_of(tmp_path / "whole")

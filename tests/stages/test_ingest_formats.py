@@ -72,6 +72,19 @@ def test_what_cannot_be_read_stops_the_run_or_is_counted(tmp_path):
     assert [row["accession"] for row in rows(tmp_path / "skip")] in (["query", "good"], ["good", "query"])
 
 
+def test_what_was_skipped_counts_in_a_file_of_which_no_record_is_left(tmp_path):
+    (tmp_path / "bad.a3m").write_text("#a comment\n>ss_pred\nCC\n>q_consensus\nMKV\n>a\nMK\n")
+    (tmp_path / "good.a3m").write_text(">query\nMKVLA\n")
+    config = IngestConfig(
+        files=(str(tmp_path / "bad.a3m"), str(tmp_path / "good.a3m")), file_format="a3m", on_error="skip"
+    )
+    manifest = run_stage(Ingest(config), tmp_path / "c", executor=SerialExecutor()).manifest
+    assert manifest.reasons == {"unequal-columns": 1}
+    assert manifest.counts["records_read"] == 2
+    assert manifest.counts["skipped_consensus"] == manifest.counts["skipped_pseudo_record"] == 1
+    assert manifest.counts["comment_lines"] == 1
+
+
 def test_stockholm_is_told_by_its_content(tmp_path):
     file = next(path for path in sorted((DATA / "stockholm").iterdir()) if "PF05371" in path.name)
     assert ingest(tmp_path / "c", file).counts["records_read"] == 7

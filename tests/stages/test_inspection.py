@@ -3,19 +3,30 @@
 import numpy as np
 import pytest
 
+from pipeline.config import DownloadConfig
+from pipeline.engines.execution import SerialExecutor
+from pipeline.engines.runner import run_stage
 from pipeline.errors import ArtefactError, ConfigurationError
 from pipeline.formats.shards import ShardFile
+from pipeline.stages.download.stage import Download
 from pipeline.stages.inspection import find_accession, packed_row, summarise
 
 
 @pytest.mark.parametrize("kind", ["corpus", "plan", "shards"])
 def test_a_summary_tells_what_the_manifest_says(small, kind):
-    manifest, facts = summarise(small.folder / kind)
+    manifest, facts, report = summarise(small.folder / kind)
     told = dict(facts)
     assert told["fingerprint"] == manifest.fingerprint == getattr(small, kind).fingerprint
     assert told["records"] == f"{manifest.counts['records']:,}"
     assert "source" in told
     assert ("efficiency" in told) == (kind != "corpus")
+    assert (report is None) == (kind != "corpus")
+
+
+def test_a_summary_of_a_corpus_has_its_report(small):
+    _, _, report = summarise(small.folder / "corpus")
+    assert report.document["summary"]["num_records"] == small.corpus.counts["records"]
+    assert report.tables[0].heading == "What became of the records"
 
 
 def test_a_row_is_shown_token_by_token(small):
@@ -72,8 +83,18 @@ def test_a_protein_is_followed_through_every_artefact(small):
         (packed,) = find_accession(small.folder / "shards", name)
         assert planned.story == packed.story == f"residues 1 to {len(text)}"
         assert planned.place.split(" ")[1:] == packed.place.split(" ")[1:]
-    assert find_accession(small.folder / "corpus", "nobody") == []
-    assert find_accession(small.folder / "shards", "nobody") == []
+    for kind in ("corpus", "plan", "shards"):
+        search = find_accession(small.folder / kind, "nobody")
+        assert not search
+        assert "no protein of this name is in the corpus" in search.explanation[0]
+    assert find_accession(small.folder / "corpus", "P00000").explanation == ()
+
+
+def test_a_download_has_no_proteins(tmp_path, ecoli):
+    stage = Download(DownloadConfig(source=str(ecoli)))
+    run_stage(stage, tmp_path / "d", executor=SerialExecutor())
+    with pytest.raises(ConfigurationError, match="expected one of corpus, plan, shards"):
+        find_accession(tmp_path / "d", "P00000")
 
 
 def test_a_duplicate_is_said_to_be_merged_and_its_survivor_to_have_it(build, tmp_path):

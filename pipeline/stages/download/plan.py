@@ -58,6 +58,8 @@ class DownloadPlan:
     release: str | None
     licence: str | None
     files: tuple[PlannedFile, ...] = ()
+    members: tuple[str, ...] = ()
+    """Of an archive of several databases: names of the files in it that are wanted."""
     address: str | None = None
     """Of a file that is of no known corpus: then it is the address that tells it from others."""
     note: str | None = None
@@ -80,6 +82,11 @@ class DownloadPlan:
             for file in self.files
         ]
         return self.request() | {"files": files}
+
+    def meaning(self) -> dict[str, Any]:
+        """What the files are, for the manifest; of an archive of several databases also which files in it are meant."""
+        members = {"members": list(self.members)} if self.members else {}
+        return {"name": self.name, "release": self.release} | members
 
 
 def settle(config: DownloadConfig) -> DownloadPlan | None:
@@ -121,6 +128,7 @@ def plan_download(config: DownloadConfig, ask: Ask) -> DownloadPlan:
         release=release,
         licence=source.licence,
         files=_with_own_checksum(planned, config),
+        members=edition.members,
         note=edition.note,
     )
 

@@ -13,7 +13,7 @@ Where files come from is not part of what they are: another mirror may finish wh
 of a named release needs no network.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -72,6 +72,10 @@ class Download:
     def _ask(self, url: str) -> bytes:
         return fetch_document(url, most_bytes=MOST_BYTES, options=self._options, notify=self._notify, clock=self._clock)
 
+    def forthcoming(self) -> Sequence[Callable[..., TaskResult]]:
+        """None: the inputs are identified by their manifests."""
+        return ()
+
     def describe(self, folder: Path) -> Run:
         """The files with their sizes and checksums; of a finished folder, what it was made with."""
         present = read_run(folder) if is_finished(folder) else None
@@ -104,7 +108,7 @@ class Download:
         plan = self.plan
         return make_manifest(
             self.kind,
-            configuration={"name": plan.name, "release": plan.release},
+            configuration=plan.meaning(),
             inputs=(),
             files=files_of(fetched),
             counts=total(fetched, "counts"),

@@ -96,6 +96,8 @@ class Tally:
         """Records that could not be read were in the input all the same: read, and dropped under their reason."""
         self.reasons.update(problems.counts)
         self.counts["records_read"] += sum(problems.counts.values())
+        self.counts["comment_lines"] += problems.num_comment_lines
+        self.counts.update({f"skipped_{name.replace('-', '_')}": number for name, number in problems.skipped.items()})
         facts = [{"reason": reason, "accession": "", "length": 0} for reason in problems.counts.elements()]
         if facts:
             self.dropped += statistics_of_dropped(pa.Table.from_pylist(facts))

@@ -5,20 +5,18 @@ how many records the first round kept. Records read = records + merged + dropped
 written.
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.config import IngestConfig, split_source
+from pipeline.config import IngestConfig
 from pipeline.core import alphabet
 from pipeline.core.replacement import replacement_table
 from pipeline.engines.stage import Round, Rounds, Task, TaskResult, files_of, relative_path, total
-from pipeline.errors import ConfigurationError, InputFormatError, IntegrityError
-from pipeline.formats.compression import HEAD_BYTES, detect_compression
+from pipeline.errors import InputFormatError, IntegrityError
 from pipeline.formats.corpus import num_parts_for, part_name, power_of_two_above
 from pipeline.formats.corpus_statistics import Statistics, merge
 from pipeline.formats.corpus_summary import REPORT_NAME, report_document
@@ -31,43 +29,17 @@ from pipeline.formats.manifest import (
     Kind,
     Manifest,
     Run,
-    Source,
     document_entry,
-    is_finished,
     make_manifest,
-    read_manifest,
 )
 from pipeline.formats.report_page import PAGE_NAME, report_page
 from pipeline.formats.storage import file_digest, write_json, write_text
 from pipeline.stages.ingest.filtering import Filtering
+from pipeline.stages.ingest.inputs import InputFile, identify, total_bytes
 from pipeline.stages.ingest.merge import merge_part
 from pipeline.stages.ingest.read import file_format_of, read_chunk
 from pipeline.stages.ingest.sieve import Reading
-
-CHUNK_BYTES = 32 << 20
-"""Plain files are cut into chunks of this size, or larger ones …"""
-MAX_CHUNKS = 512
-"""… so that there are at most about so many."""
-FIXED_BYTES = 220_000_000
-"""What a worker needs whatever it holds: the libraries, blocks of text, a row group."""
-COPIES = 4
-"""A run is held about three times while it is sorted; measured peaks stay below four."""
-MIN_RUN_BYTES, MAX_RUN_BYTES = 8 << 20, 512 << 20
-EXPANSION = {"none": 1.25}
-"""What a file grows to in the runs, about; only the number of buckets follows from it."""
-COMPRESSED_EXPANSION = 5
-MAX_BUCKETS = 4096
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _RawFile:
-    path: Path
-    source: str | None
-    num_bytes: int
-    digest: str
-    compression: str
-    origin: Source | None = None
-    """What the manifest of a download says of the file."""
+from pipeline.stages.ingest.sizes import CHUNK_BYTES, MIN_RUN_BYTES, chunk_bytes_for, num_buckets_for, run_bytes_for
 
 
 class Ingest:
@@ -78,14 +50,18 @@ class Ingest:
     def __init__(self, config: IngestConfig) -> None:
         self.config = config
         self._run_bytes = MIN_RUN_BYTES
-        self._files: tuple[_RawFile, ...] | None = None
+        self._files: tuple[InputFile, ...] | None = None
 
     @property
-    def files(self) -> tuple[_RawFile, ...]:
+    def files(self) -> tuple[InputFile, ...]:
         """The inputs, sorted by content, so that their order on the command line does not matter."""
         if self._files is None:
-            self._files = _identified(self.config.files)
+            self._files = identify(self.config.files)
         return self._files
+
+    def forthcoming(self) -> Sequence[Callable[..., TaskResult]]:
+        """Reading and merging, if there is enough to read for more than one task."""
+        return (read_chunk, merge_part) if total_bytes(self.config.files) > CHUNK_BYTES else ()
 
     def describe(self, folder: Path) -> Run:
         """Configuration and the digest of every input file."""
@@ -131,14 +107,15 @@ class Ingest:
             accession_column=config.accession_column,
         )
 
-    def _spans(self, raw: _RawFile) -> list[Span]:
+    def _spans(self, raw: InputFile) -> list[Span]:
         """Large FASTA is cut into chunks; other formats are read from their start."""
-        if raw.num_bytes <= self._chunk_bytes:
+        chunk_bytes = chunk_bytes_for(self.files, raw)
+        if raw.num_bytes <= chunk_bytes:
             return [WHOLE]
         is_fasta = (self.config.file_format or file_format_of(raw.path, self._options)) == "fasta"
-        return fasta_spans(raw.path, self._chunk_bytes) if is_fasta else [WHOLE]
+        return fasta_spans(raw.path, chunk_bytes) if is_fasta else [WHOLE]
 
-    def _read_task(self, index: int, raw: _RawFile, span: Span) -> Task:
+    def _read_task(self, index: int, raw: InputFile, span: Span) -> Task:
         name = f"chunk-{index:05d}"
         reading = Reading(
             path=raw.path,
@@ -152,7 +129,7 @@ class Ingest:
             filtering=self._filtering,
             keep_dropped=self.config.keep_dropped,
             name=name,
-            num_buckets=self._num_buckets,
+            num_buckets=num_buckets_for(self.files, self._run_bytes),
             run_bytes=self._run_bytes,
             source_priority=self.config.source_priority,
         )
@@ -163,17 +140,6 @@ class Ingest:
         given = [raw.source for raw in self.files if raw.source is not None]
         names = tuple(dict.fromkeys([*DATABASE_NAMES, *sorted(given)]))
         return Filtering(config=self.config.filters, source_names=names)
-
-    @property
-    def _chunk_bytes(self) -> int:
-        """Tasks of a second or more, and not so many that a merge opens a thousand files."""
-        return max(CHUNK_BYTES, sum(raw.num_bytes for raw in self.files) // MAX_CHUNKS)
-
-    @property
-    def _num_buckets(self) -> int:
-        """Enough that a bucket of all runs fits into memory, whatever the input grows to when decompressed."""
-        expected = sum(raw.num_bytes * EXPANSION.get(raw.compression, COMPRESSED_EXPANSION) for raw in self.files)
-        return min(MAX_BUCKETS, power_of_two_above(expected / self._run_bytes))
 
     def _merge_task(self, part: int, num_parts: int, read: Sequence[TaskResult]) -> Task:
         runs = {name: size for result in read for name, size in result.scratch.items() if name.endswith(".arrow")}
@@ -194,47 +160,8 @@ class Ingest:
             files=files_of(merged),
             counts=counts,
             reasons=reasons,
-            provenance=tuple(self._source_of(raw) for raw in self.files),
+            provenance=tuple(raw.provenance(self.config) for raw in self.files),
         )
-
-    def _source_of(self, raw: _RawFile) -> Source:
-        if raw.origin is not None:
-            return raw.origin.model_copy(update={"bytes": raw.num_bytes, "xxh3_128": raw.digest})
-        return Source(
-            name=raw.path.name,
-            bytes=raw.num_bytes,
-            xxh3_128=raw.digest,
-            release=self.config.release,
-            url=self.config.url,
-            licence=self.config.licence,
-        )
-
-
-def _identified(entries: Sequence[str]) -> tuple[_RawFile, ...]:
-    raw_files = []
-    for source, name, origin in _expanded(entries):
-        if not Path(name).is_file():
-            found = "a folder" if Path(name).is_dir() else "a pipe or device" if Path(name).exists() else "nothing"
-            raise ConfigurationError(f"{name}: expected a file, found {found}", hint="check the path")
-        raw_files.append(_identified_file(Path(name), source, origin))
-    paths = [raw.path.resolve() for raw in raw_files]
-    if twice := next((path for path in paths if paths.count(path) > 1), None):
-        raise ConfigurationError(f"{twice}: given twice", hint="its records would all be counted as duplicates")
-    return tuple(sorted(raw_files, key=lambda raw: (raw.digest, raw.path.name)))
-
-
-def _identified_file(path: Path, source: str | None, origin: Source | None) -> _RawFile:
-    num_bytes, digest = file_digest(path, bits=128)
-    with path.open("rb") as file:
-        compression = detect_compression(file.read(HEAD_BYTES))
-    return _RawFile(
-        path=path, source=source, num_bytes=num_bytes, digest=digest, compression=compression, origin=origin
-    )
-
-
-def run_bytes_for(worker_bytes: int) -> int:
-    """Decoded bytes of a run, and of a slice of a merge, so that a worker keeps to its memory."""
-    return min(MAX_RUN_BYTES, max(MIN_RUN_BYTES, (worker_bytes - FIXED_BYTES) // COPIES))
 
 
 def _reports(folder: Path, manifest: Manifest, results: Sequence[TaskResult]) -> tuple[File, File]:
@@ -262,19 +189,6 @@ def _nucleotide_warnings(paths: Sequence[Path], read: Sequence[TaskResult]) -> l
         for path, composition in compositions.items()
         if alphabet.looks_like_nucleotides(composition)
     ]
-
-
-def _expanded(entries: Sequence[str]) -> Iterator[tuple[str | None, str, Source | None]]:
-    """Database name, path and origin of every file; a finished download stands for its files."""
-    for entry in entries:
-        source, name = split_source(entry)
-        if not is_finished(Path(name)):
-            yield source, name, None
-            continue
-        manifest = read_manifest(Path(name), kind="download")
-        origins = {origin.name: origin for origin in manifest.provenance}
-        for file in manifest.files:
-            yield source, str(Path(name) / file.path), origins.get(Path(file.path).name)
 
 
 def _check_conservation(counts: dict[str, int], reasons: dict[str, int]) -> None:
