@@ -6,6 +6,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from pipeline.cli import main
 from pipeline.config import DownloadConfig, IngestConfig
 from pipeline.engines.execution import SerialExecutor
 from pipeline.engines.runner import run_stage
@@ -46,6 +47,16 @@ def test_a_table_is_read_by_its_columns(tmp_path, kind):
 
 
 ALIGNMENT = ">query\nMK-VL\n>one\nMKaaAVL\n>two_consensus\nMKAVL\n"
+
+
+def test_an_alignment_is_told_by_name_and_content(tmp_path, capsys):
+    (tmp_path / "x.a3m").write_text(ALIGNMENT)
+    (tmp_path / "x.fasta").write_text(ALIGNMENT)
+    assert ingest(tmp_path / "a", tmp_path / "x.a3m").counts["records"] == 2
+    assert main(["ingest", str(tmp_path / "x.fasta"), "--out", str(tmp_path / "b")]) == 0
+    assert "looks like an alignment and was read as FASTA" in capsys.readouterr().err
+    (tmp_path / "y.a3m").write_text(">a\nMKV\n>b\nMKVLLL\n")
+    assert ingest(tmp_path / "c", tmp_path / "y.a3m").counts["records"] == 2
 
 
 @pytest.mark.parametrize(("insertions", "expected"), [("keep", "MKAAAVL"), ("remove", "MKAVL")])

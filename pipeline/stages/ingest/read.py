@@ -8,6 +8,7 @@
 Memory: a few times one run.
 """
 
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -56,7 +57,10 @@ def read_chunk(folder: Path, *, reading: Reading) -> TaskResult:
         scratch={name: (folder / name).stat().st_size for name in (run_name, statistics_name)},
         counts=dict(tally.counts),
         reasons=dict(tally.reasons),
-        warnings=tuple(f"left out: {example}" for example in problems.examples),
+        warnings=(
+            *(f"left out: {example}" for example in problems.examples),
+            *_gap_warnings(reading, tally.reasons),
+        ),
         values={"composition": tally.composition.tolist()},
     )
 
@@ -74,10 +78,20 @@ def _blocks(reading: Reading, problems: Problems) -> Iterator[RecordBlock]:
 
 
 def file_format_of(path: Path, options: ReadOptions) -> str:
-    """The format of a file, by content; A3M only by name.
+    """The format of a file, by content; A3M only if its name says so too.
 
     FASTA with gaps in it looks like A3M in one cut of a corpus and not in another; records with gaps would be dropped
-    here and have their gaps removed there. So whoever has alignments says so: ``--format a3m``.
+    here and have their gaps removed there. An alignment is named ``.a3m`` or read with ``--format a3m``.
     """
     detected = detect_file(path, options)
-    return "fasta" if detected == "a3m" else detected
+    return "fasta" if detected == "a3m" and ".a3m" not in path.suffixes else detected
+
+
+def _gap_warnings(reading: Reading, reasons: Counter[str]) -> list[str]:
+    """What to tell of a file whose records were dropped for gaps although it looks like an alignment."""
+    if reading.file_format or "invalid-gap" not in reasons or detect_file(reading.path, reading.options) != "a3m":
+        return []
+    return [
+        f"{reading.path}: looks like an alignment and was read as FASTA, without the records that have gaps: "
+        "--format a3m removes the gaps instead"
+    ]
