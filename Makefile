@@ -37,6 +37,7 @@ schemas: $(VENV)/.test  ## write schemas/ anew from the models
 	$(BIN)/python -m pipeline.schema_export schemas
 
 bench: $(VENV)/.bench  ## benchmarks, each prints a table
+	$(BIN)/python tests/benchmarks/ingesting.py
 	$(BIN)/python tests/benchmarks/packing.py
 	$(BIN)/python tests/benchmarks/reading.py
 

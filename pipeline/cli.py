@@ -168,7 +168,7 @@ def pack(
     out: options.Out = Path("plan"),
     length: Annotated[int, typer.Option(help="Tokens in a row, special tokens included.")] = _PACK.length,
     tokenizer: options.TokenizerOption = _PACK.tokenizer,
-    algorithm: Annotated[str, typer.Option(help="first-fit-decreasing, or pad: one record a row.")] = _PACK.algorithm,
+    algorithm: options.Algorithm = _PACK.algorithm,
     overlong: options.OverlongOption = _PACK.overlong,
     alignment: Annotated[int, typer.Option(help="Round the room of a segment up to this multiple.")] = _PACK.alignment,
     seed: Annotated[int, typer.Option(help="Seed of places, order of rows and crops.")] = _PACK.seed,
@@ -179,7 +179,7 @@ def pack(
     as_json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Plan which record goes into which row: exact first-fit decreasing.
+    """Plan which record goes into which row.
 
     Example: pipeline pack corpus/ --out plan/ --length 1024 --tokenizer esm2
     """

@@ -161,8 +161,8 @@ class PackConfig(_Model):
     """Tokens in a row, special tokens included."""
     tokenizer: str = "esm2"
     """Name of a tokenizer, or path of a tokenizer JSON file."""
-    algorithm: Literal["first-fit-decreasing", "pad"] = "first-fit-decreasing"
-    """How records are packed into rows; pad puts one record in each row."""
+    algorithm: Literal["first-fit-decreasing", "best-fit-decreasing", "concatenate", "pad"] = "first-fit-decreasing"
+    """How records are packed into rows; concatenate runs them on from row to row, pad puts one record in each row."""
     overlong: Overlong = Overlong.CROP_RANDOM
     """What becomes of a record with more residues than a row holds."""
     alignment: int = Field(default=1, ge=1, le=1024)

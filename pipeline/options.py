@@ -81,3 +81,9 @@ InputFiles = Annotated[
 Licence = Annotated[str | None, typer.Option(help="SPDX identifier of the input's licence, for the card.")]
 InputRelease = Annotated[str | None, typer.Option(help="Release of the input, for the card.")]
 Address = Annotated[str | None, typer.Option(help="Where the input came from, for the card.")]
+Algorithm = Annotated[
+    str,
+    typer.Option(
+        help="first-fit-decreasing, best-fit-decreasing, concatenate (records run on over rows), or pad (one a row)."
+    ),
+]

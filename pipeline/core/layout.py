@@ -1,7 +1,7 @@
 """Plan and residues to arrays: packed rows of tokens, and all that follows from the lengths of their segments.
 
-A segment is its prefix, its residues and its suffix. It occupies its tokens rounded up to the alignment; the rest of
-that, and of the row, is padding::
+A segment is its prefix, its residues and its suffix; of a record that runs on to the next row, only the last piece has
+the suffix. It occupies its tokens rounded up to the alignment; the rest of that, and of the row, is padding::
 
     row of 16, alignment 4, segments of 6 and 3 tokens
     input_ids     <s>  M   K   V   L  </s>  _   _   <s>  A  </s>  _   _   _   _   _
@@ -31,6 +31,7 @@ Int16Array = npt.NDArray[np.int16]
 Int32Array = npt.NDArray[np.int32]
 Int64Array = npt.NDArray[np.int64]
 UInt8Array = npt.NDArray[np.uint8]
+BoolArray = npt.NDArray[np.bool_]
 TokenArray = npt.NDArray[np.unsignedinteger]
 VoidArray = npt.NDArray[np.void]
 
@@ -75,6 +76,7 @@ def lay_out(
     table: TokenArray,
     prefix: Sequence[int] = (),
     suffix: Sequence[int] = (),
+    has_suffix: BoolArray | None = None,
     pad_id: int = 0,
     alignment: int = 1,
 ) -> RowBlock:
@@ -92,6 +94,7 @@ def lay_out(
         table: uint8 or uint16 [256], the token of each letter.
         prefix: Tokens before the residues of each segment.
         suffix: Tokens after them.
+        has_suffix: bool [segments], which segments have the suffix; None: all of them.
         pad_id: Token of padding.
         alignment: Segments begin at multiples of this.
 
@@ -103,14 +106,16 @@ def lay_out(
     bounds = np.asarray(offsets, dtype=np.int64)
     _check_rows(row, num_rows)
     _check_records(record, start, length, bounds)
-    lengths = length + (len(prefix) + len(suffix))
+    ending = slice(None) if has_suffix is None else has_suffix
+    lengths = length + len(prefix)
+    lengths[ending] += len(suffix)
     row_offsets = _offsets(np.bincount(row, minlength=num_rows))
     begins = _begins(lengths, row_offsets, row_length, alignment)
     runs = _runs(lengths, begins, row_offsets, row_length)
     input_ids = np.full((num_rows, row_length), pad_id, dtype=table.dtype)
     tokens = input_ids.reshape(-1)
     _put(tokens, begins, prefix)
-    _put(tokens, begins + len(prefix) + length, suffix)
+    _put(tokens, (begins + len(prefix) + length)[ending], suffix)
     source = bounds[record] + start
     _gather(np.ascontiguousarray(residues), source, tokens, begins + len(prefix), length, table=table)
     return RowBlock(

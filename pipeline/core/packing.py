@@ -11,24 +11,26 @@ dealt to the places it made, and what would betray their lengths is shuffled by 
                                          bin 2 | 1 | 3 |            row 2 | 2 | 0 |
 
 First-fit decreasing alone would put the longest segment first and similar rows together. Each step sorts one array of
-uint64 keys (what to group by | random bits | item); no two keys are equal, so the order does not depend on how they are
-sorted.
+uint64 keys (pipeline/core/sort_keys.py).
 
 Invariants: every item has one place; no row is longer than its capacity or has more than ``max_segments`` items; rows
 are dense and none is empty; the rows are the algorithm's bins, as multisets of lengths, whatever the seed.
 
-Cost, one core: 0.1 s for 1 million items, 4 to 5 s for 65 million, a third of it for sorting. Memory at its peak,
-lengths not counted: 12 bytes an item and 8 a row, of which 10 and 8 are the result.
+Cost, one core: 0.1 s for 1 million items, 3 s for 65 million, half of it for sorting, and 2 s more for ``row`` and
+``slot``. Memory at its peak, lengths not counted: 12 bytes an item and 8 a row, of which 4 and 8 are the result.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.core.bins import Fills, first_fit_decreasing, one_item_a_bin
-from pipeline.core.randomness import PURPOSE_PLACE, PURPOSE_ROW, PURPOSE_SLOT, UInt64Array, derive_key, draw
+from pipeline.core.bins import Fills, best_fit_decreasing, first_fit_decreasing, one_item_a_bin
+from pipeline.core.placement import Placement
+from pipeline.core.randomness import PURPOSE_PLACE, PURPOSE_SLOT, UInt64Array, derive_key, draw
+from pipeline.core.row_order import ROW_ORDERS, RowOrder
+from pipeline.core.sort_keys import CHUNK, UInt32Array, group_shift, items_of, mask_of_items, sort_key
 from pipeline.errors import ConfigurationError
 
 MAX_SEGMENTS = 32_767
@@ -38,44 +40,23 @@ MAX_CAPACITY = 1 << 20
 MAX_ITEMS = (1 << 30) - 1
 """Most items in one call: a key has 13 random bits then, beside length and item. Ties keep the order of the input."""
 
-_CHUNK = 1 << 14
 _HISTOGRAM_CHUNK = 1 << 18
 
 IntArray = npt.NDArray[np.integer]
 Int64Array = npt.NDArray[np.int64]
-UInt32Array = npt.NDArray[np.uint32]
 Algorithm = Callable[[Int64Array, int, int], Fills]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Placement:
-    """Where each item goes. Items are numbered in the order of the lengths given.
-
-    Attributes:
-        row: uint32 [items], row of each item, 0 … num_rows − 1.
-        slot: uint16 [items], place of each item within its row, 0-based and dense.
-        order: uint32 [items], the items sorted by (row, slot).
-        row_offsets: int64 [num_rows + 1]; ``order[row_offsets[r]:row_offsets[r + 1]]`` are the items of row r.
-    """
-
-    row: UInt32Array
-    slot: npt.NDArray[np.uint16]
-    order: UInt32Array
-    row_offsets: Int64Array
-
-    @property
-    def num_rows(self) -> int:
-        """Number of rows."""
-        return len(self.row_offsets) - 1
+"""Fills bins from (histogram, capacity, most items a bin)."""
+_Choice = TypeVar("_Choice")
 
 
 def pack(
     lengths: npt.ArrayLike,
     capacity: int,
     *,
-    algorithm: str = "first-fit-decreasing",
+    algorithm: str | Algorithm = "first-fit-decreasing",
     seed: int = 0,
     max_segments: int = MAX_SEGMENTS,
+    order: str = RowOrder.RANDOM,
 ) -> Placement:
     """Place items into rows of ``capacity`` tokens.
 
@@ -83,29 +64,26 @@ def pack(
         lengths: Any integer dtype [items]: tokens of each item with its special tokens, and rounded up if segments are
             aligned.
         capacity: Tokens a row holds, at most 2^20.
-        algorithm: A name in ``ALGORITHMS``.
+        algorithm: A name in ``ALGORITHMS``, or a function like those there.
         seed: Chooses which of equal items takes which place, the order of rows and the order in a row; give each part
             its own.
         max_segments: Most items a row may hold, at most 32,767.
+        order: How rows follow each other: a member of ``RowOrder`` or its name.
 
     Raises:
         ConfigurationError: An item is shorter than 1 or longer than ``capacity``, or an argument is out of its range.
     """
-    if algorithm not in ALGORITHMS:
-        raise ConfigurationError(
-            f"packing algorithm {algorithm!r} is not known", hint=f"choose from {', '.join(ALGORITHMS)}"
-        )
+    fill_bins = _choose("packing algorithm", algorithm, ALGORITHMS) if isinstance(algorithm, str) else algorithm
+    order_rows = _choose("row order", order, ROW_ORDERS)
     _check_range("row length", capacity, MAX_CAPACITY)
     _check_range("most segments a row", max_segments, MAX_SEGMENTS)
     items = _checked_lengths(lengths, capacity)
-    fills = ALGORITHMS[algorithm](length_histogram(items, capacity), capacity, max_segments)
-    row_of_bin = _permutation(fills.total_bins, seed)
+    fills = fill_bins(length_histogram(items, capacity), capacity, max_segments)
+    row_of_bin = order_rows(fills, seed)
     row_offsets = _row_offsets(fills, row_of_bin)
     keys = _keys_by_row(items, fills, row_of_bin, capacity, seed)
     del row_of_bin
-    order = _items_of(keys)
-    del keys  # each is gone before the next one comes: that is the peak of memory
-    return _placement(order, row_offsets)
+    return Placement(order=items_of(keys), row_offsets=row_offsets)
 
 
 def length_histogram(lengths: IntArray, capacity: int) -> Int64Array:
@@ -142,13 +120,13 @@ def lower_bound(histogram: Int64Array, capacity: int, max_segments: int = MAX_SE
 def _keys_by_row(lengths: IntArray, fills: Fills, row_of_bin: UInt32Array, capacity: int, seed: int) -> UInt64Array:
     """Deal the items to the places of the fills: uint64 [items], sorted keys (row | random bits | item)."""
     keys = _sorted_by_length(lengths, capacity, seed)
-    key, shift, item_mask = derive_key(PURPOSE_SLOT, seed), _shift(fills.total_bins), _item_mask(len(keys))
+    key, shift, item_mask = derive_key(PURPOSE_SLOT, seed), group_shift(fills.total_bins), mask_of_items(len(keys))
     ends = np.cumsum(fills.num_bins * fills.per_bin)
-    for begin in range(0, len(keys), _CHUNK):
-        chunk = keys[begin : begin + _CHUNK]
+    for begin in range(0, len(keys), CHUNK):
+        chunk = keys[begin : begin + CHUNK]
         place = np.arange(begin, begin + len(chunk))
         row = row_of_bin[_bin_of_place(place, fills, ends)]
-        chunk[:] = _key(row, shift, draw(key, place), chunk & item_mask, item_mask)
+        chunk[:] = sort_key(row, shift, draw(key, place), chunk & item_mask, item_mask)
     keys.sort()
     return keys
 
@@ -156,11 +134,11 @@ def _keys_by_row(lengths: IntArray, fills: Fills, row_of_bin: UInt32Array, capac
 def _sorted_by_length(lengths: IntArray, capacity: int, seed: int) -> UInt64Array:
     """Longest first, equal lengths in seeded order: uint64 [items], sorted keys whose low bits are the item."""
     keys = np.empty(len(lengths), dtype=np.uint64)
-    key, shift, item_mask = derive_key(PURPOSE_PLACE, seed), _shift(capacity), _item_mask(len(lengths))
-    for begin in range(0, len(keys), _CHUNK):
-        shortness = capacity - lengths[begin : begin + _CHUNK].astype(np.int64)
+    key, shift, item_mask = derive_key(PURPOSE_PLACE, seed), group_shift(capacity), mask_of_items(len(lengths))
+    for begin in range(0, len(keys), CHUNK):
+        shortness = capacity - lengths[begin : begin + CHUNK].astype(np.int64)
         item = np.arange(begin, begin + len(shortness), dtype=np.uint64)
-        keys[begin : begin + _CHUNK] = _key(shortness, shift, draw(key, item), item, item_mask)
+        keys[begin : begin + CHUNK] = sort_key(shortness, shift, draw(key, item), item, item_mask)
     keys.sort()
     return keys
 
@@ -175,43 +153,6 @@ def _bin_of_place(place: Int64Array, fills: Fills, ends: Int64Array) -> Int64Arr
     return np.asarray(within + np.repeat(fills.first_bin[fill], repeats), dtype=np.int64)
 
 
-def _permutation(size: int, seed: int) -> UInt32Array:
-    """A seeded permutation of 0 … size − 1."""
-    keys = np.empty(size, dtype=np.uint64)
-    key, item_mask = derive_key(PURPOSE_ROW, seed), _item_mask(size)
-    for begin in range(0, size, _CHUNK):
-        item = np.arange(begin, min(begin + _CHUNK, size), dtype=np.uint64)
-        keys[begin : begin + _CHUNK] = (draw(key, item) & ~item_mask) | item
-    keys.sort()
-    return _items_of(keys)
-
-
-def _key(
-    group: IntArray, shift: np.uint64, random: UInt64Array, item: UInt64Array, item_mask: np.uint64
-) -> UInt64Array:
-    """(group | random bits | item), with the group from bit ``shift`` up; made in place of ``random``."""
-    random &= ((np.uint64(1) << shift) - np.uint64(1)) & ~item_mask
-    random |= group.astype(np.uint64) << shift
-    random |= item
-    return random
-
-
-def _items_of(keys: UInt64Array) -> UInt32Array:
-    """The items of keys, in the order of the keys."""
-    items, item_mask = np.empty(len(keys), dtype=np.uint32), _item_mask(len(keys))
-    for begin in range(0, len(keys), _CHUNK):
-        items[begin : begin + _CHUNK] = keys[begin : begin + _CHUNK] & item_mask
-    return items
-
-
-def _shift(num_groups: int) -> np.uint64:
-    return np.uint64(64 - num_groups.bit_length())
-
-
-def _item_mask(num_items: int) -> np.uint64:
-    return np.uint64((1 << num_items.bit_length()) - 1)
-
-
 def _row_offsets(fills: Fills, row_of_bin: UInt32Array) -> Int64Array:
     """``Placement.row_offsets``, by counting the items of each bin."""
     num_items = np.zeros(fills.total_bins + 1, dtype=np.int64)
@@ -221,18 +162,6 @@ def _row_offsets(fills: Fills, row_of_bin: UInt32Array) -> Int64Array:
     row_offsets = np.zeros(fills.total_bins + 1, dtype=np.int64)
     row_offsets[1:][row_of_bin] = num_items[:-1]
     return np.cumsum(row_offsets, out=row_offsets)
-
-
-def _placement(order: UInt32Array, row_offsets: Int64Array) -> Placement:
-    """From the item of each place to the place of each item."""
-    row, slot = np.empty(len(order), dtype=np.uint32), np.empty(len(order), dtype=np.uint16)
-    for begin in range(0, len(row_offsets) - 1, _CHUNK):
-        offsets = row_offsets[begin : begin + _CHUNK + 1]
-        items = order[offsets[0] : offsets[-1]].astype(np.intp)  # else each of the two scatters would convert it
-        per_row = np.diff(offsets)
-        row[items] = np.repeat(np.arange(begin, begin + len(per_row), dtype=np.uint32), per_row)
-        slot[items] = np.arange(offsets[0], offsets[-1]) - np.repeat(offsets[:-1], per_row)
-    return Placement(row=row, slot=slot, order=order, row_offsets=row_offsets)
 
 
 def _checked_lengths(lengths: npt.ArrayLike, capacity: int) -> IntArray:
@@ -253,6 +182,12 @@ def _checked_lengths(lengths: npt.ArrayLike, capacity: int) -> IntArray:
     return array
 
 
+def _choose(what: str, name: str, choices: Mapping[str, _Choice]) -> _Choice:
+    if name not in choices:
+        raise ConfigurationError(f"{what} {name!r} is not known", hint=f"choose from {', '.join(choices)}")
+    return choices[name]
+
+
 def _check_range(name: str, value: int, most: int) -> None:
     if not 1 <= value <= most:
         raise ConfigurationError(f"{name} must be 1 to {most:,}, found {value:,}")
@@ -260,6 +195,7 @@ def _check_range(name: str, value: int, most: int) -> None:
 
 ALGORITHMS: dict[str, Algorithm] = {
     "first-fit-decreasing": first_fit_decreasing,
+    "best-fit-decreasing": best_fit_decreasing,
     "pad": one_item_a_bin,
 }
-"""Each takes (histogram, capacity, most segments a row)."""
+"""Algorithms that need nothing but numpy; ``pipeline.engines.optimal_packing.optimal`` is another."""

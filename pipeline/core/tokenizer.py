@@ -18,7 +18,7 @@ that form does as well (``tokenizer_file``). Encoding is one gather, a nanosecon
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from pathlib import Path
 from types import MappingProxyType
@@ -27,7 +27,14 @@ from typing import Self
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.core.tokenizer_file import EXAMPLE, FORMAT_VERSION, TokenizerDocument, check_document, read_json
+from pipeline.core.tokenizer_file import (
+    EXAMPLE,
+    FORMAT_VERSION,
+    RESIDUE_LETTERS,
+    TokenizerDocument,
+    check_document,
+    read_json,
+)
 from pipeline.errors import ConfigurationError, IntegrityError
 
 TokenArray = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
@@ -151,6 +158,28 @@ class Tokenizer:
                 f"because tokenizer {self.name!r} adds {self.num_special_tokens} special tokens to each protein"
             )
         return room
+
+    def for_concatenation(self) -> Self:
+        """The same ids for records that run on: no prefix, and the separator as the suffix of a record.
+
+        That is the declared separator, else the end token: the last one of the suffix.
+
+        Raises:
+            ConfigurationError: The family has neither, or it is the token of a residue.
+        """
+        separator = self.suffix[-1] if self.separator_id is None and self.suffix else self.separator_id
+        if separator is None:
+            raise ConfigurationError(
+                f"tokenizer {self.name!r} has no token to stand between records that are concatenated: expected a "
+                "separator or a suffix, found neither",
+                hint="choose another --tokenizer, or another --algorithm",
+            )
+        if separator in self.table[np.frombuffer(RESIDUE_LETTERS.encode(), dtype=np.uint8)]:
+            raise ConfigurationError(
+                f"tokenizer {self.name!r}: expected a separator that no residue has, found {self.tokens[separator]!r}",
+                hint="name another token as the separator",
+            )
+        return replace(self, prefix=(), suffix=(separator,), separator_id=separator)
 
     def encode(self, sequence: bytes | str) -> TokenArray:
         """The ids of one record: prefix, one id a byte, suffix.

@@ -8,15 +8,22 @@
        0     0    1734      0     402        start, length: residues
        0     1      88      0     618        row: counts from 0 in each file
        1     0     …
+
+Of records that are concatenated, a segment has the separator after its residues if it reaches the end of its record,
+unless its row is full without it; then the separator is a segment of length 0 in the next row
+(``core.concatenation``).
 """
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipeline.core.concatenation import CONCATENATE
 from pipeline.formats.content import ContentHasher
 from pipeline.formats.manifest import File
 from pipeline.formats.storage import atomic_path, file_digest
@@ -31,6 +38,11 @@ PLAN_SCHEMA = pa.schema(
     ]
 )
 """Columns of a plan file, in order."""
+
+
+def is_concatenated(configuration: Mapping[str, Any]) -> bool:
+    """Whether records run on from row to row in a plan, or in shards, of this configuration."""
+    return configuration.get("algorithm") == CONCATENATE
 
 
 def plan_name(split: str, index: int) -> str:

@@ -6,7 +6,8 @@
       row group 0   rows_per_group rows ┐  every row group has the same number of rows,
       row group 1   rows_per_group rows │  except the last of a file
       …                                 ┘
-      key-value metadata "pipeline": dtype, length, alignment, pad_id, prefix and suffix tokens, layout, fingerprint
+      key-value metadata "pipeline": dtype, length, alignment, pad_id, prefix and suffix tokens, layout, fingerprint,
+                                     separator_id where records are concatenated
 
 ``input_ids`` and ``sequence_id`` are fixed_size_list columns (layout ``list``, which every tool reads) or
 fixed_size_binary, little-endian (layout ``binary``, several times faster). Everything about a row's layout follows from
@@ -52,6 +53,12 @@ class ShardMetadata:
     """Special tokens after them."""
     layout: str
     """list or binary."""
+    separator_id: int | None = None
+    """Token that stands once after each record where records are concatenated; None where they are not."""
+
+    def document(self) -> dict[str, Any]:
+        """Plain JSON values; ``separator_id`` only where there is one."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
 
 
 def shard_schema(metadata: ShardMetadata) -> pa.Schema:
@@ -73,7 +80,7 @@ def shard_schema(metadata: ShardMetadata) -> pa.Schema:
         pa.field("num_tokens", pa.uint32(), nullable=False),
         pa.field("num_sequences", pa.uint16(), nullable=False),
     ]
-    return pa.schema(fields, metadata={METADATA_KEY: json.dumps(asdict(metadata), sort_keys=True).encode()})
+    return pa.schema(fields, metadata={METADATA_KEY: json.dumps(metadata.document(), sort_keys=True).encode()})
 
 
 def _list_of(element: pa.DataType) -> pa.DataType:
@@ -141,6 +148,21 @@ class RowGroup:
         return len(self.input_ids)
 
 
+def num_residues(group: RowGroup, metadata: ShardMetadata) -> npt.NDArray[np.int64]:
+    """Residues of each segment: [segments], its tokens without the special ones.
+
+    Of concatenated records, a segment has a special token if its last token is the separator: no residue is one.
+    """
+    lengths = group.lengths.astype(np.int64)
+    if metadata.separator_id is None:
+        return lengths - (metadata.num_prefix + metadata.num_suffix)
+    ends = np.cumsum(lengths)
+    before_row = np.concatenate(([0], ends))[group.row_offsets[:-1]]
+    row = np.repeat(np.arange(group.num_rows), np.diff(group.row_offsets))
+    last = group.input_ids[row, ends - before_row[row] - 1]
+    return np.asarray(lengths - (last == metadata.separator_id))
+
+
 class ShardFile:
     """One shard on disk: its metadata, and row groups decoded to numpy arrays.
 
@@ -173,29 +195,60 @@ class ShardFile:
         """Rows of each row group, in order."""
         return [self._footer.row_group(index).num_rows for index in range(self._footer.num_row_groups)]
 
+    def read_tables(self, rows_at_once: int) -> Iterator[tuple[int, pa.Table]]:
+        """All rows as Arrow columns, a few row groups at a time.
+
+        Args:
+            rows_at_once: Row groups are taken together until they have as many rows.
+
+        Yields:
+            The number of the first row, and the rows.
+
+        Raises:
+            IntegrityError: A row group cannot be decoded; the message names file and row group.
+        """
+        with self._decoding(0), self._opened() as file:
+            for first_row, groups in self._taken_together(rows_at_once):
+                with self._decoding(groups[0], groups[-1]):
+                    table = file.read_row_groups(groups, use_threads=False)
+                yield first_row, table
+
+    def _taken_together(self, rows_at_once: int) -> Iterator[tuple[int, list[int]]]:
+        first_row, num_rows = 0, 0
+        groups: list[int] = []
+        for index, rows in enumerate(self.rows_of_groups):
+            groups.append(index)
+            num_rows += rows
+            if num_rows >= rows_at_once:
+                yield first_row, groups
+                first_row, num_rows, groups = first_row + num_rows, 0, []
+        if groups:
+            yield first_row, groups
+
     def read_table(self, index: int, columns: Sequence[str] | None = None) -> pa.Table:
         """One row group as Arrow columns.
 
         Raises:
             IntegrityError: The row group cannot be decoded; the message names file and row group.
         """
-        with (
-            self._decoding(index),
-            pq.ParquetFile(self.path, metadata=self._footer, page_checksum_verification=True) as file,
-        ):
+        with self._decoding(index), self._opened() as file:
             table = file.read_row_group(index, columns=columns, use_threads=False)
             if columns is not None:
                 table = table.select(columns)
             return table
 
+    def _opened(self) -> pq.ParquetFile:
+        return pq.ParquetFile(self.path, metadata=self._footer, page_checksum_verification=True)
+
     @contextmanager
-    def _decoding(self, index: int) -> Iterator[None]:
+    def _decoding(self, first: int, last: int | None = None) -> Iterator[None]:
         # A footer has no checksum: where it is damaged Arrow may fail in any of these ways.
         try:
             yield
         except (pa.ArrowException, OSError, KeyError, ValueError, IndexError, TypeError) as error:
+            which = f"row group {first}" if last in {None, first} else f"one of the row groups {first} to {last}"
             raise IntegrityError(
-                f"{self.path}: row group {index} cannot be decoded: {error}",
+                f"{self.path}: {which} cannot be decoded: {error}",
                 hint="run `pipeline verify` on the folder; make damaged shards again with `pipeline shard`",
             ) from error
 
@@ -203,22 +256,26 @@ class ShardFile:
         """One row group as numpy arrays (views on Arrow's memory where that needs no copy)."""
         columns = ["input_ids", "lengths", "record_keys", "starts"]
         columns += ["accessions"] * accessions + ["sequence_id"] * sequence_id
-        return self.row_group_of(self.read_table(index, columns), index)
-
-    def row_group_of(self, table: pa.Table, index: int) -> RowGroup:
-        """Columns that :meth:`read_table` gave, as arrays; the optional ones if they are there."""
-        accessions, sequence_id = ("accessions" in table.schema.names), ("sequence_id" in table.schema.names)
+        table = self.read_table(index, columns)
         with self._decoding(index):
-            lengths, row_offsets = _flat(table, "lengths")
-            return RowGroup(
-                input_ids=_matrix(table, "input_ids", self.metadata.dtype, self.metadata.length),
-                lengths=_numbers(lengths),
-                row_offsets=row_offsets,
-                record_keys=_numbers(_flat(table, "record_keys")[0]),
-                starts=_numbers(_flat(table, "starts")[0]),
-                accessions=_flat(table, "accessions")[0] if accessions else None,
-                sequence_id=_matrix(table, "sequence_id", "int16", self.metadata.length) if sequence_id else None,
-            )
+            return self.row_group_of(table)
+
+    def row_group_of(self, table: pa.Table) -> RowGroup:
+        """Columns that :meth:`read_table` or :meth:`read_tables` gave, as arrays; the optional ones if they are there.
+
+        Their types must be those of :func:`shard_schema`.
+        """
+        accessions, sequence_id = ("accessions" in table.schema.names), ("sequence_id" in table.schema.names)
+        lengths, row_offsets = _flat(table, "lengths")
+        return RowGroup(
+            input_ids=_matrix(table, "input_ids", self.metadata.dtype, self.metadata.length),
+            lengths=_numbers(lengths),
+            row_offsets=row_offsets,
+            record_keys=_numbers(_flat(table, "record_keys")[0]),
+            starts=_numbers(_flat(table, "starts")[0]),
+            accessions=_flat(table, "accessions")[0] if accessions else None,
+            sequence_id=_matrix(table, "sequence_id", "int16", self.metadata.length) if sequence_id else None,
+        )
 
 
 def _flat(table: pa.Table, name: str) -> tuple[pa.Array, npt.NDArray[np.int64]]:

@@ -15,6 +15,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from pipeline.config import ShardConfig
+from pipeline.core.concatenation import carries_separator
 from pipeline.core.layout import RowBlock, lay_out
 from pipeline.core.tokenizer import Tokenizer
 from pipeline.engines.stage import Round, Rounds, Task, TaskResult, artefact_input, files_of, total
@@ -32,6 +33,7 @@ from pipeline.formats.manifest import (
     read_manifest,
 )
 from pipeline.formats.parquet import read_columns
+from pipeline.formats.plan import is_concatenated
 from pipeline.formats.shards import ShardMetadata, ShardWriter, shard_name, token_array
 from pipeline.formats.storage import atomic_path, file_digest, write_json, write_text
 
@@ -63,6 +65,9 @@ class Shard:
         self.plan_manifest = read_manifest(plan, kind="plan")
         self.corpus, self.corpus_manifest = find_input(plan, self.plan_manifest, "corpus", override=corpus)
         self.tokenizer = Tokenizer.from_document(self.plan_manifest.configuration["tokenizer"])
+        self.is_concatenated = is_concatenated(self.plan_manifest.configuration)
+        if self.is_concatenated:
+            self.tokenizer = self.tokenizer.for_concatenation()
 
     def forthcoming(self) -> Sequence[Callable[..., TaskResult]]:
         """None: the inputs are identified by their manifests."""
@@ -133,8 +138,9 @@ class Shard:
             alignment=self.plan_manifest.configuration["alignment"],
             pad_id=self.tokenizer.pad_id,
             num_prefix=len(self.tokenizer.prefix),
-            num_suffix=len(self.tokenizer.suffix),
+            num_suffix=0 if self.is_concatenated else len(self.tokenizer.suffix),
             layout=self.config.layout.value,
+            separator_id=self.tokenizer.separator_id if self.is_concatenated else None,
         )
         arguments: dict[str, Any] = {"shard": shard, "metadata": metadata, "tokenizer": self.tokenizer.document()}
         arguments["rows_per_group"] = self.config.group_rows(self._length)
@@ -228,10 +234,20 @@ def _tables(part: CorpusPart, segments: _Segments, tokenizer: Tokenizer, metadat
             table=tokenizer.table,
             prefix=tokenizer.prefix,
             suffix=tokenizer.suffix,
+            has_suffix=None if metadata.separator_id is None else _separated(part, segments, chosen, metadata.length),
             pad_id=tokenizer.pad_id,
             alignment=metadata.alignment,
         )
         yield _table(block, part, segments.record[chosen], segments.start[chosen], metadata.layout)
+
+
+def _separated(part: CorpusPart, segments: _Segments, chosen: slice, row_length: int) -> npt.NDArray[np.bool_]:
+    """Which segments of some rows carry the separator: bool [segments]."""
+    record = segments.record[chosen].astype(np.int64)
+    first, after = (part.offsets[np.minimum(record + step, part.num_records)] for step in (0, 1))
+    is_end = segments.start[chosen].astype(np.int64) + segments.length[chosen] == after - first
+    row = segments.row[chosen]
+    return carries_separator(row - row[:1], segments.length[chosen], is_end, row_length)
 
 
 def _table(

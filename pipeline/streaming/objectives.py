@@ -67,7 +67,11 @@ class ObjectiveContext:
 
     @classmethod
     def of_concatenated(cls, tokenizer: Tokenizer, *, seed: int, epoch: int) -> Self:
-        """For records run together, with the tokenizer's separator after each one and no other special token."""
+        """For records run together, with the tokenizer's separator after each one and no other special token.
+
+        Raises:
+            ConfigurationError: The tokenizer has none.
+        """
         return cls(
             seed=seed,
             epoch=epoch,
@@ -76,7 +80,7 @@ class ObjectiveContext:
             residue_ids=_standard_residues(tokenizer),
             num_prefix=0,
             num_suffix=0,
-            special_ids=() if tokenizer.separator_id is None else (tokenizer.separator_id,),
+            special_ids=tokenizer.for_concatenation().suffix,
         )
 
 

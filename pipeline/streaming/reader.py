@@ -172,13 +172,16 @@ class PackedReader:
 
     def _batch_maker(self, epoch: int) -> BatchMaker:
         tokenizer, alignment = self._shards.tokenizer, self._shards.alignment
+        context = ObjectiveContext.of(tokenizer, seed=self._seed, epoch=epoch, alignment=alignment)
+        if self._shards.is_concatenated:
+            context = ObjectiveContext.of_concatenated(tokenizer, seed=self._seed, epoch=epoch)
         return BatchMaker(
             columns=self._columns,
             length=self._shards.length,
             alignment=alignment,
             position_offset=tokenizer.position_offset,
             objective=self._objective,
-            context=ObjectiveContext.of(tokenizer, seed=self._seed, epoch=epoch, alignment=alignment),
+            context=context,
         )
 
     @property
@@ -198,7 +201,7 @@ class PackedReader:
 
     @property
     def tokenizer(self) -> Tokenizer:
-        """Of the shards."""
+        """Of the shards: what it puts before and after a record is what their rows have."""
         return self._shards.tokenizer
 
     @property

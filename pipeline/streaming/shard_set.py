@@ -15,6 +15,7 @@ from pipeline.core.lanes import Int64Array
 from pipeline.core.tokenizer import Tokenizer
 from pipeline.errors import ArtefactError, ConfigurationError, IntegrityError
 from pipeline.formats.manifest import MANIFEST_NAME, Manifest, read_manifest
+from pipeline.formats.plan import is_concatenated
 from pipeline.formats.shards import RowGroup, ShardFile
 
 _MAX_GROUPS_OPEN = 4096
@@ -47,6 +48,9 @@ class ShardSet:
         self.tokenizer = Tokenizer.from_document(
             _setting(folder, manifest, "tokenizer"), where=f"{folder / MANIFEST_NAME}: configuration.tokenizer"
         )
+        self.is_concatenated = is_concatenated(manifest.configuration)
+        if self.is_concatenated:
+            self.tokenizer = self.tokenizer.for_concatenation()
         self._paths = [file.path for file in files]
         self._open_last()
 
@@ -85,6 +89,7 @@ class ShardSet:
             "alignment": self.alignment,
             "pad_id": self.tokenizer.pad_id,
             "dtype": str(self.tokenizer.dtype),
+            "separator_id": self.tokenizer.separator_id if self.is_concatenated else None,
         }
         for name, value in expected.items():
             if (found := getattr(shard.metadata, name)) != value:

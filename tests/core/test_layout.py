@@ -103,14 +103,16 @@ def lay_out_problem(problem, family, **changes):
     return lay_out(residues, offsets, **(arguments | changes))
 
 
-def expected_arrays(problem, family):
+def expected_arrays(problem, family, has_suffix=None):
     """input_ids, sequence_id and position_ids by loops over rows, segments and residues."""
     table, rows = table_of(family).tolist(), []
+    has_suffix = iter(has_suffix or [True] * sum(len(row) for row in problem.rows))
     for segments in problem.rows:
         tokens, sequence, position = [], [], []
         for number, (record, start, length) in enumerate(segments):
             letters = problem.records[record][start : start + length]
-            segment = [*family.prefix, *(table[letter] for letter in letters), *family.suffix]
+            suffix = family.suffix if next(has_suffix) else ()
+            segment = [*family.prefix, *(table[letter] for letter in letters), *suffix]
             gap = round_up(len(segment), problem.alignment) - len(segment)
             tokens += segment + [family.pad_id] * gap
             sequence += [number] * len(segment) + [-1] * gap
@@ -151,6 +153,23 @@ def test_rows_are_what_loops_would_make(family, data):
     expected = [family.dtype, np.int16, np.uint32, np.int64, np.uint32, np.uint16]
     assert [array.dtype for array in dtypes] == expected
     assert_array_equal(position_ids(lengths, row_offsets, problem.row_length, problem.alignment), positions)
+
+
+@families
+@settings(max_examples=40)
+@given(st.data())
+def test_the_suffix_may_be_left_out_of_some_segments(family, data):
+    problem = data.draw(problems(family))
+    num_segments = sum(len(row) for row in problem.rows)
+    chosen = data.draw(st.lists(st.booleans(), min_size=num_segments, max_size=num_segments))
+    block = lay_out_problem(problem, family, has_suffix=np.array(chosen, dtype=bool))
+    input_ids, sequence_id, _ = expected_arrays(problem, family, chosen)
+    assert_array_equal(block.input_ids, input_ids)
+    assert_array_equal(block.sequence_id, sequence_id)
+    residues = [length for row in problem.rows for _, _, length in row]
+    extra = [len(family.prefix) + len(family.suffix) * ends for ends in chosen]
+    assert_array_equal(block.lengths, np.add(residues, extra))
+    assert block.num_tokens.sum() == block.lengths.sum()
 
 
 @families

@@ -8,7 +8,8 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 
-from pipeline.core import packing
+from pipeline.core import packing, row_order, sort_keys
+from pipeline.core import placement as placements
 from pipeline.core.packing import ALGORITHMS, MAX_ITEMS, length_histogram, lower_bound, pack
 from pipeline.errors import ConfigurationError
 
@@ -72,16 +73,22 @@ def test_row_slot_and_order_say_the_same(algorithm, problem, seed):
     assert placement.row_offsets.dtype == np.int64
 
 
-def test_chunks_do_not_show(monkeypatch):
+@pytest.mark.parametrize("order", ["random", "balanced"])
+def test_chunks_do_not_show(monkeypatch, order):
     """Chunks of 64 places cut fills and rows at every possible point; the result is that of one chunk."""
     lengths = protein_lengths(3000)
-    whole = pack(lengths, 1024, seed=5)
-    monkeypatch.setattr(packing, "_CHUNK", 64)
+    whole = pack(lengths, 1024, seed=5, order=order)
+    assert_array_equal(whole.row[whole.order], whole.ordered_row())  # so that whole.row is computed in one chunk too
+    assert_array_equal(whole.slot[whole.order], whole.ordered_slot())
+    for module in (packing, placements, row_order, sort_keys):
+        monkeypatch.setattr(module, "CHUNK", 64)
     monkeypatch.setattr(packing, "_HISTOGRAM_CHUNK", 100)
-    chunked = pack(lengths, 1024, seed=5)
+    chunked = pack(lengths, 1024, seed=5, order=order)
     assert_array_equal(whole.order, chunked.order)
     assert_array_equal(whole.row, chunked.row)
     assert_array_equal(whole.slot, chunked.slot)
+    assert_array_equal(whole.ordered_row(), chunked.ordered_row())
+    assert_array_equal(whole.ordered_slot(), chunked.ordered_slot())
 
 
 @pytest.mark.parametrize(
@@ -309,5 +316,7 @@ def test_most_segments_a_row_is_what_the_formats_can_number(max_segments):
 
 
 def test_an_unknown_algorithm_is_answered_with_the_known_ones():
-    with pytest.raises(ConfigurationError, match=r"'best' is not known .*first-fit-decreasing, pad"):
+    with pytest.raises(
+        ConfigurationError, match=r"'best' is not known .*first-fit-decreasing, best-fit-decreasing, pad"
+    ):
         pack([1], 10, algorithm="best")

@@ -170,6 +170,47 @@ def test_max_residues() -> None:
         TOKENIZERS["esm2"].max_residues(2)
 
 
+# name: the token that stands once after each record when records are concatenated
+SEPARATORS = {
+    "esm2": "<eos>",
+    "esm1b": "<eos>",
+    "esm3": "<eos>",
+    "protbert": "[SEP]",
+    "prott5": "</s>",
+    "evo2": "<eod>",
+    "progen2": "<|eos|>",
+    "progen3": "<eos>",
+    "amplify": "<eos>",
+}
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "msa-transformer"])
+def test_concatenation_takes_the_prefix_away_and_puts_the_separator_after_a_record(name: str) -> None:
+    run_on = TOKENIZERS[name].for_concatenation()
+    separator = TOKENIZERS[name].tokens.index(SEPARATORS[name])
+    assert (run_on.prefix, run_on.suffix, run_on.separator_id) == ((), (separator,), separator)
+    assert run_on.encode("MKTV").tolist() == [*TOKENIZERS[name].table[[77, 75, 84, 86]].tolist(), separator]
+    assert run_on.document() | {"prefix": [], "suffix": []} == TOKENIZERS[name].document() | {
+        "prefix": [],
+        "suffix": [],
+    }
+    assert run_on.for_concatenation() == run_on
+
+
+def test_without_a_separator_the_end_token_separates_and_without_both_none() -> None:
+    document = TOKENIZERS["progen3"].document()
+    undeclared = Tokenizer.from_document({**document, "separator": None})
+    assert undeclared.for_concatenation().suffix == (TOKENIZERS["progen3"].tokens.index("<eos>"),)
+    other = Tokenizer.from_document({**document, "separator": "<span_0>"})
+    assert other.for_concatenation().suffix == (34,)
+    with pytest.raises(ConfigurationError, match=r"'msa-transformer' has no token to stand between records") as caught:
+        TOKENIZERS["msa-transformer"].for_concatenation()
+    assert "--tokenizer" in (caught.value.hint or "")
+    residue = Tokenizer.from_document({**document, "separator": "K"})
+    with pytest.raises(ConfigurationError, match="a separator that no residue has, found 'K'"):
+        residue.for_concatenation()
+
+
 @every_tokenizer
 def test_the_document_defines_the_tokenizer(tokenizer: Tokenizer) -> None:
     document = tokenizer.document()

@@ -1,13 +1,22 @@
 """Shards give back what was written, in both layouts, and never silently something else."""
 
 import random
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
 import pytest
 
 from pipeline.errors import IntegrityError
-from pipeline.formats.shards import LAYOUTS, ShardFile, ShardMetadata, ShardWriter, token_array
+from pipeline.formats.shards import (
+    LAYOUTS,
+    RowGroup,
+    ShardFile,
+    ShardMetadata,
+    ShardWriter,
+    num_residues,
+    token_array,
+)
 
 LENGTH = 16
 
@@ -55,6 +64,42 @@ def test_round_trip(tmp_path, layout, dtype):
             name for names in chosen.column("accessions").to_pylist() for name in names
         ]
         first += rows
+
+
+def segments_of(rows, **metadata):
+    """The residues that ``num_residues`` finds in rows of segments, which are lists of tokens."""
+    input_ids = np.ones((len(rows), LENGTH), dtype=np.uint8)
+    for row, segments in enumerate(rows):
+        tokens = [token for segment in segments for token in segment]
+        input_ids[row, : len(tokens)] = tokens
+    group = RowGroup(
+        input_ids=input_ids,
+        lengths=np.array([len(segment) for row in rows for segment in row], dtype=np.uint32),
+        row_offsets=np.cumsum([0, *(len(row) for row in rows)]),
+        record_keys=np.empty(0, dtype=np.uint64),
+        starts=np.empty(0, dtype=np.uint32),
+        accessions=None,
+        sequence_id=None,
+    )
+    defaults = {"fingerprint": "f", "dtype": "uint8", "length": LENGTH, "alignment": 1, "pad_id": 1, "layout": "list"}
+    return num_residues(group, ShardMetadata(**(defaults | metadata))).tolist()
+
+
+def test_the_residues_of_segments_are_their_tokens_without_special_ones():
+    rows = [[[0, 5, 6, 2], [0, 7, 2]], [], [[0, 2]]]
+    assert segments_of(rows, num_prefix=1, num_suffix=1) == [2, 1, 0]
+    rows = [[[5, 6, 2], [7] * 13], [], [[2], [8, 9, 2], [2], [5]]]
+    assert segments_of(rows, num_prefix=0, num_suffix=0, separator_id=2) == [2, 13, 0, 2, 0, 1]
+
+
+def test_the_metadata_say_what_separates_records_only_where_they_are_concatenated(tmp_path):
+    _, _, table, metadata = write(tmp_path / "x", "list")
+    assert "separator_id" not in metadata.document()
+    run_on = replace(metadata, num_prefix=0, num_suffix=0, separator_id=0)
+    with ShardWriter(tmp_path / "y", run_on, rows_per_group=4) as writer:
+        writer.write(table)
+    assert ShardFile(tmp_path / "y").metadata == run_on
+    assert ShardFile(tmp_path / "x").metadata == metadata
 
 
 def outcome(path, broken):

@@ -7,6 +7,7 @@ import pytest
 from pipeline.config import PackConfig
 from pipeline.engines.execution import ProcessExecutor, SerialExecutor
 from pipeline.engines.runner import run_stage
+from pipeline.engines.stage import SilentWatcher
 from pipeline.errors import ArtefactError, ConfigurationError
 from pipeline.formats.plan import PLAN_SCHEMA
 from pipeline.formats.storage import file_digest
@@ -136,6 +137,96 @@ def test_alignment_rounds_the_room_of_a_segment_up(small, tmp_path):
 def test_pad_puts_one_record_in_a_row(small, tmp_path):
     counts = pack(small.folder / "corpus", tmp_path / "plan", algorithm="pad").counts
     assert counts["rows"] == counts["segments"]
+
+
+class Listening(SilentWatcher):
+    def __init__(self):
+        self.warnings = []
+
+    def warning(self, text):
+        self.warnings.append(text)
+
+
+def run_on(corpus, out, **options):
+    return pack(corpus, out, algorithm="concatenate", **options)
+
+
+def test_concatenated_records_run_on_from_row_to_row(small, tmp_path):
+    counts = run_on(small.folder / "corpus", tmp_path / "plan", length=16, tokenizer="evo2").counts
+    tables = plan_of(tmp_path / "plan")
+    for name, table in tables.items():
+        assert table.schema.equals(PLAN_SCHEMA)
+        lengths = pq.read_table(small.folder / "corpus" / name).column("length").to_pylist()
+        stream, used, done = [], {}, {}
+        entries = table.to_pylist()
+        for entry, following in zip(entries, [*entries[1:], None], strict=True):
+            record, end = entry["record"], entry["start"] + entry["length"]
+            assert entry["start"] == done.get(record, 0)
+            alone = following and (following["record"], following["length"]) == (record, 0)
+            done[record] = end
+            tokens = entry["length"] + (end == lengths[record] and not alone)
+            used[entry["row"]] = used.get(entry["row"], 0) + tokens
+            stream.append(record)
+        assert sorted(done.items()) == list(enumerate(lengths))
+        assert list(used.values())[:-1] == [16] * (len(used) - 1)
+        assert 0 < list(used.values())[-1] <= 16
+        order = list(dict.fromkeys(stream))
+        assert order != sorted(order)
+        assert [record for record, before in zip(stream, [None, *stream], strict=False) if record != before] == order
+    num_records, residues = small.corpus.counts["records"], small.corpus.counts["residues"]
+    assert counts["records"] == num_records < counts["segments"]
+    assert counts["tokens"] == counts["tokens_aligned"] == residues + num_records
+    assert counts["tokens_padding"] == counts["rows"] * 16 - counts["tokens"]
+    assert counts["rows_lower_bound"] <= counts["rows"] <= counts["rows_lower_bound"] + len(tables)
+    assert (counts["residues_packed"], counts["residues_lost"], counts["records_cropped"]) == (residues, 0, 0)
+
+
+def test_a_separator_for_which_there_is_no_room_is_a_segment_of_its_own(build, tmp_path):
+    made = build(tmp_path / "x", records=["M" * 64], pack={"algorithm": "concatenate"})
+    (table,) = plan_of(made.folder / "plan").values()
+    expected = [(0, 0, 0, 0, 64), (1, 0, 0, 64, 0)]
+    assert list(zip(*(table.column(name).to_pylist() for name in table.schema.names), strict=True)) == expected
+
+
+def test_the_seed_orders_the_records_of_each_part_anew(small, tmp_path):
+    one, two = (run_on(small.folder / "corpus", tmp_path / name, seed=seed) for seed, name in enumerate("ab"))
+    assert one.counts["rows"] == two.counts["rows"]
+    assert all(a.content != b.content for a, b in zip(one.files, two.files, strict=True))
+    with ProcessExecutor(2) as executor:
+        again = pack(small.folder / "corpus", tmp_path / "c", executor, algorithm="concatenate")
+    assert again.files == one.files
+
+
+def test_no_over_length_policy_applies_to_concatenated_records(small, tmp_path):
+    stage = Pack(small.folder / "corpus", PackConfig(length=32, algorithm="concatenate", overlong="drop"))
+    watcher = Listening()
+    dropping = run_stage(stage, tmp_path / "a", executor=SerialExecutor(), watcher=watcher).manifest
+    (warning,) = watcher.warnings
+    assert warning.startswith("--overlong drop does not apply")
+    stage = Pack(small.folder / "corpus", PackConfig(length=32, algorithm="concatenate"))
+    watcher = Listening()
+    assert run_stage(stage, tmp_path / "b", executor=SerialExecutor(), watcher=watcher).manifest == dropping
+    assert watcher.warnings == []
+    assert dropping.configuration["overlong"] == "run-on"
+    assert dropping.reasons["overlong"] == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"alignment": 8}, "--alignment 8: expected 1 with --algorithm concatenate"),
+        ({"tokenizer": "msa-transformer"}, "no token to stand between records"),
+    ],
+)
+def test_what_cannot_be_concatenated_is_told_before_the_work_begins(small, options, told):
+    with pytest.raises(ConfigurationError, match=told):
+        Pack(small.folder / "corpus", PackConfig(**({"length": 64, "algorithm": "concatenate"} | options)))
+
+
+def test_padding_is_counted(small, tmp_path):
+    for options in ({}, {"alignment": 16}, {"algorithm": "pad"}):
+        counts = pack(small.folder / "corpus", tmp_path / str(len(options) + len(str(options))), **options).counts
+        assert counts["tokens_padding"] == counts["rows"] * LENGTH - counts["tokens"]
 
 
 def test_nothing_left_to_pack_is_told(build, tmp_path):

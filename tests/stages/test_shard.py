@@ -126,6 +126,70 @@ def test_wide_vocabularies_take_two_bytes(build, tmp_path):
     assert row["input_ids"][row["lengths"][0] - 1] == 0
 
 
+@pytest.fixture(scope="module", params=["esm2", "evo2"])
+def run_on(build, small, tmp_path_factory, request):
+    """Concatenated records, some of them longer than a row."""
+    return build(
+        tmp_path_factory.mktemp("run-on") / request.param,
+        records=[*small.records, "M" * 32, "MK" * 100],
+        pack={"algorithm": "concatenate", "tokenizer": request.param, "length": 32},
+        shard={"rows_per_shard": 16},
+    )
+
+
+def test_concatenated_rows_are_one_stream_of_whole_records_with_a_separator_each(run_on):
+    tokenizer = load_tokenizer(run_on.plan.configuration["tokenizer"]["name"]).for_concatenation()
+    expected = {f"P{index:05d}": tokenizer.encode(text).tolist() for index, text in enumerate(run_on.records)}
+    (separator,) = tokenizer.suffix
+    found = {}
+    for row in rows_of(run_on.folder / "shards"):
+        first = 0
+        for slot, length in enumerate(row["lengths"]):
+            tokens = row["input_ids"][first : first + length]
+            assert row["sequence_id"][first : first + length] == [slot] * length
+            assert separator not in tokens[:-1]
+            stream = found.setdefault(row["accessions"][slot], [])
+            assert row["starts"][slot] == len(stream)
+            stream += tokens
+            first += length
+        assert row["num_tokens"] == first
+        assert set(row["input_ids"][first:]) <= {tokenizer.pad_id}
+        assert set(row["sequence_id"][first:]) <= {-1}
+    merged = {accession for accession in expected if accession not in found}
+    assert len(merged) == run_on.corpus.counts["records_merged"]
+    assert found == {accession: expected[accession] for accession in found}
+    rows = [row["num_tokens"] for row in rows_of(run_on.folder / "shards")]
+    assert sum(tokens < 32 for tokens in rows) <= len(run_on.corpus.tables)
+
+
+def test_the_metadata_of_concatenated_shards_say_so(run_on, small):
+    tokenizer = load_tokenizer(run_on.plan.configuration["tokenizer"]["name"]).for_concatenation()
+    for path in shard_paths(run_on.folder / "shards"):
+        metadata = ShardFile(path).metadata
+        assert (metadata.num_prefix, metadata.num_suffix, metadata.separator_id) == (0, 0, tokenizer.suffix[0])
+    packed = shard_paths(small.folder / "shards")[0]
+    assert ShardFile(packed).metadata.separator_id is None
+    assert b"separator" not in pq.read_schema(packed).metadata[b"pipeline"]
+
+
+def test_concatenated_shards_of_any_size_and_layout_hold_the_same(run_on, tmp_path):
+    shard(run_on.folder / "plan", tmp_path / "a", rows_per_shard=1000)
+    assert rows_of(tmp_path / "a") == rows_of(run_on.folder / "shards")
+    shard(run_on.folder / "plan", tmp_path / "b", layout="binary")
+    for one, two in zip(shard_paths(tmp_path / "a"), shard_paths(tmp_path / "b"), strict=True):
+        for index in range(len(ShardFile(one).rows_of_groups)):
+            a, b = (ShardFile(path).read_row_group(index, sequence_id=True) for path in (one, two))
+            assert (a.input_ids == b.input_ids).all()
+            assert (a.sequence_id == b.sequence_id).all()
+
+
+def test_the_tokenizer_beside_concatenated_shards_puts_a_separator_and_nothing_before(run_on):
+    tokenizers = pytest.importorskip("tokenizers", reason="Hugging Face tokenizers is not installed")
+    fast = tokenizers.Tokenizer.from_file(str(run_on.folder / "shards" / "tokenizer.json"))
+    tokenizer = load_tokenizer(run_on.plan.configuration["tokenizer"]["name"]).for_concatenation()
+    assert fast.encode("MKTV").ids == tokenizer.encode("MKTV").tolist()
+
+
 def test_polars_reads_them(small):
     frame = pl.read_parquet(small.folder / "shards" / "data" / "*.parquet")
     assert frame.height == small.shards.counts["rows"]

@@ -91,7 +91,5 @@ def _gap_warnings(reading: Reading, reasons: Counter[str]) -> list[str]:
     """What to tell of a file whose records were dropped for gaps although it looks like an alignment."""
     if reading.file_format or "invalid-gap" not in reasons or detect_file(reading.path, reading.options) != "a3m":
         return []
-    return [
-        f"{reading.path}: looks like an alignment and was read as FASTA, without the records that have gaps: "
-        "--format a3m removes the gaps instead"
-    ]
+    told = "looks like an alignment and was read as FASTA, without the records that have gaps"
+    return [f"{reading.path}: {told}: --format a3m removes the gaps instead"]

@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from pipeline.errors import PipelineError
-from pipeline.formats.manifest import MANIFEST_NAME, File, Manifest, fingerprint_of
+from pipeline.formats.manifest import File
 from pipeline.formats.storage import file_digest
 
 
@@ -49,22 +49,6 @@ def check_file(folder: Path, file: File) -> list[Finding]:
     return []
 
 
-def check_folder(folder: Path, manifest: Manifest) -> list[Finding]:
-    """The fingerprint follows from the manifest, and no data file is there that it does not list."""
-    findings: list[Finding] = []
-    if (expected := fingerprint_of(manifest)) != manifest.fingerprint:
-        message = f"fingerprint: expected {expected} from its contents, found {manifest.fingerprint}: it was changed"
-        findings.append(Finding(path=MANIFEST_NAME, message=message))
-    listed = {file.path for file in manifest.files}
-    present = {
-        path.relative_to(folder).as_posix() for path in folder.rglob("*.parquet") if path.parent.name != "dropped"
-    }
-    strangers = [
-        Finding(path=name, message="not in the manifest: it does not belong here") for name in present - listed
-    ]
-    return findings + strangers
-
-
 def check_content(file: File, num_rows: int, content: str) -> list[Finding]:
     """Rows and decoded content of one file against the manifest."""
     if num_rows != file.rows:
@@ -75,13 +59,13 @@ def check_content(file: File, num_rows: int, content: str) -> list[Finding]:
 
 
 def check_schema(name: str, found: pa.Schema, expected: pa.Schema) -> list[Finding]:
-    """Names and types of the columns, in order."""
+    """Names and types of the columns, in order, and which may hold nulls."""
     if found.names != expected.names:
         return [Finding(path=name, message=f"expected columns {expected.names}, found {found.names}")]
     return [
-        Finding(path=name, message=f"column {field.name}: expected {field.type}, found {found.field(field.name).type}")
+        Finding(path=name, message=f"column {field.name}: expected {field}, found {found.field(field.name)}")
         for field in expected
-        if not found.field(field.name).type.equals(field.type)
+        if not found.field(field.name).equals(field)
     ]
 
 

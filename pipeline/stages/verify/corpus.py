@@ -31,11 +31,11 @@ def verify_corpus_part(folder: Path, file: File, index: int, num_parts: int) -> 
 
 def _checked_part(folder: Path, file: File, index: int, num_parts: int) -> Checked:
     table = read_columns(folder / file.path)
-    findings = check_schema(file.path, table.schema, CORPUS_SCHEMA)
-    if not findings:
-        hasher = ContentHasher()
-        hasher.update(table)
-        findings = check_content(file, table.num_rows, hasher.hexdigest()) + _laws(file.path, table, index, num_parts)
+    if findings := check_schema(file.path, table.schema, CORPUS_SCHEMA):
+        return Checked(counts={"files": 1}, findings=tuple(findings))
+    hasher = ContentHasher()
+    hasher.update(table)
+    findings = check_content(file, table.num_rows, hasher.hexdigest()) + _laws(file.path, table, index, num_parts)
     merged = int(table.column("num_merged").to_numpy().sum()) - table.num_rows
     counts = {"files": 1, "records": table.num_rows, "records_merged": merged}
     counts["residues"] = int(table.column("length").to_numpy().sum(dtype=np.int64))

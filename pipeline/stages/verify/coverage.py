@@ -15,95 +15,104 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.core.pieces import Overlong
-from pipeline.stages.verify.checks import Finding, first_broken
-
-Integers = npt.NDArray[np.int64]
+from pipeline.stages.verify.checks import Checked, Finding, first_broken
+from pipeline.stages.verify.segments import Integers, Segments
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Pieces:
-    """The segments of a part, in any order."""
+class _Pieces:
+    """Segments by record, then start."""
 
     record: Integers
-    """[segments] which record each one is of."""
     start: Integers
-    """[segments] its first residue."""
     length: Integers
-    """[segments] its residues."""
-
-    def sorted(self) -> "Pieces":
-        """By record, then start."""
-        order = np.lexsort((self.start, self.record))
-        return Pieces(record=self.record[order], start=self.start[order], length=self.length[order])
 
 
-def check_coverage(
-    name: str, pieces: Pieces, record_lengths: Integers, *, max_residues: int, policy: Overlong
-) -> list[Finding]:
-    """Compare the segments of a part with its records.
+class Coverage:
+    """The account of records that are packed whole, cropped, in windows, or not at all.
 
     Args:
-        name: File that the findings name.
-        pieces: The segments.
-        record_lengths: [records] residues of each record.
+        record_lengths: int64 [records] residues of each record of the part.
         max_residues: Residues that fit into a row.
         policy: The over-length policy.
     """
-    pieces = pieces.sorted()
-    end, of = pieces.start + pieces.length, record_lengths[pieces.record]
-    if findings := first_broken(
-        name,
-        end > of,
-        lambda at: f"a segment ends at residue {end[at]} of record {pieces.record[at]}, which has {of[at]}",
-    ):
-        return findings
-    expected = _expected_pieces(record_lengths, max_residues, policy)
-    found = np.bincount(pieces.record, minlength=len(record_lengths))
-    if findings := first_broken(
-        name,
-        found != expected,
-        lambda at: f"record {at}: expected {expected[at]} segments of it, found {found[at]}",
-    ):
-        return findings
-    undeclared = (
-        _broken_windows(pieces, of, found)
-        if policy is Overlong.WINDOWS
-        else (pieces.length != np.minimum(of, max_residues))
-        | ((pieces.start != 0) & (policy is not Overlong.CROP_RANDOM))
-    )
-    return first_broken(
-        name,
-        undeclared,
-        lambda at: (
-            f"record {pieces.record[at]} of {of[at]} residues: found a piece of {pieces.length[at]} "
-            f"from {pieces.start[at]}, which {policy.value} does not declare"
-        ),
-    )
+
+    def __init__(self, record_lengths: Integers, *, max_residues: int, policy: Overlong) -> None:
+        self._lengths = record_lengths
+        self._max_residues = max_residues
+        self._policy = policy
+        self._seen: list[Segments] = []
+
+    def enter(self, name: str, segments: Segments) -> list[Finding]:
+        """The next rows; where a segment is does not matter, so that there is nothing to tell before the end."""
+        del name
+        self._seen.append(segments)
+        return []
+
+    def skip(self) -> None:
+        """Nothing: whoever cannot take in some rows does not close the account."""
+
+    def close(self, name: str) -> Checked:
+        """Compare the segments with the records."""
+        pieces = self._pieces()
+        return Checked(counts=self._counts(pieces), findings=tuple(self._check(name, pieces)))
+
+    def _pieces(self) -> _Pieces:
+        empty = np.empty(0, dtype=np.int64)
+        record, start, length = (
+            np.concatenate([empty, *(getattr(segments, name) for segments in self._seen)])
+            for name in ("record", "start", "length")
+        )
+        order = np.lexsort((start, record))
+        return _Pieces(record=record[order], start=start[order], length=length[order])
+
+    def _check(self, name: str, pieces: _Pieces) -> list[Finding]:
+        of, policy = self._lengths[pieces.record], self._policy
+        expected = self._expected_pieces()
+        found = np.bincount(pieces.record, minlength=len(self._lengths))
+        if findings := first_broken(
+            name,
+            found != expected,
+            lambda at: f"record {at}: expected {expected[at]} segments of it, found {found[at]}",
+        ):
+            return findings
+        undeclared = (
+            _broken_windows(pieces, of, found)
+            if policy is Overlong.WINDOWS
+            else (pieces.length != np.minimum(of, self._max_residues))
+            | ((pieces.start != 0) & (policy is not Overlong.CROP_RANDOM))
+        )
+        return first_broken(
+            name,
+            undeclared,
+            lambda at: (
+                f"record {pieces.record[at]} of {of[at]} residues: found a piece of {pieces.length[at]} "
+                f"from {pieces.start[at]}, which {policy.value} does not declare"
+            ),
+        )
+
+    def _expected_pieces(self) -> Integers:
+        if self._policy is Overlong.WINDOWS:
+            return -(-self._lengths // self._max_residues)
+        return np.where(self._lengths > self._max_residues, 0 if self._policy is Overlong.DROP else 1, 1)
+
+    def _counts(self, pieces: _Pieces) -> dict[str, int]:
+        policy = self._policy
+        num_overlong = int(np.count_nonzero(self._lengths > self._max_residues))
+        residues, packed = int(self._lengths.sum()), int(pieces.length.sum())
+        return {
+            "records": len(self._lengths),
+            "segments": len(pieces.record),
+            "residues": residues,
+            "residues_packed": packed,
+            "residues_lost": residues - packed,
+            "records_cropped": num_overlong if policy in {Overlong.CROP_START, Overlong.CROP_RANDOM} else 0,
+            "records_windowed": num_overlong if policy is Overlong.WINDOWS else 0,
+            "overlong": num_overlong if policy is Overlong.DROP else 0,
+        }
 
 
-def coverage_counts(pieces: Pieces, record_lengths: Integers, *, max_residues: int, policy: Overlong) -> dict[str, int]:
-    """What the manifest must count of a part, derived anew from its records and segments."""
-    num_overlong = int(np.count_nonzero(record_lengths > max_residues))
-    residues, packed = int(record_lengths.sum()), int(pieces.length.sum())
-    return {
-        "records": len(record_lengths),
-        "segments": len(pieces.record),
-        "residues": residues,
-        "residues_packed": packed,
-        "residues_lost": residues - packed,
-        "records_cropped": num_overlong if policy in {Overlong.CROP_START, Overlong.CROP_RANDOM} else 0,
-        "records_windowed": num_overlong if policy is Overlong.WINDOWS else 0,
-        "overlong": num_overlong if policy is Overlong.DROP else 0,
-    }
-
-
-def _expected_pieces(record_lengths: Integers, max_residues: int, policy: Overlong) -> Integers:
-    if policy is Overlong.WINDOWS:
-        return -(-record_lengths // max_residues)
-    return np.where(record_lengths > max_residues, 0 if policy is Overlong.DROP else 1, 1)
-
-
-def _broken_windows(pieces: Pieces, of: Integers, found: Integers) -> npt.NDArray[np.bool_]:
+def _broken_windows(pieces: _Pieces, of: Integers, found: Integers) -> npt.NDArray[np.bool_]:
     """Which windows do not continue the one before, end elsewhere than the record, or are uneven."""
     if not len(of):
         return np.empty(0, dtype=bool)

@@ -4,14 +4,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
+import numpy.typing as npt
 
-from pipeline.core.pieces import Overlong
 from pipeline.core.tokenizer import Tokenizer
 from pipeline.formats.content import ContentHasher
 from pipeline.formats.manifest import File
 from pipeline.formats.parquet import read_columns
-from pipeline.formats.plan import PLAN_SCHEMA
+from pipeline.formats.plan import PLAN_SCHEMA, is_concatenated
 from pipeline.stages.verify.checks import (
     Checked,
     Finding,
@@ -20,8 +19,10 @@ from pipeline.stages.verify.checks import (
     check_schema,
     first_broken,
     guarded,
+    merged,
 )
-from pipeline.stages.verify.coverage import Pieces, check_coverage, coverage_counts
+from pipeline.stages.verify.conservation import account_of, tokenizer_of
+from pipeline.stages.verify.segments import Integers, Segments
 
 
 def verify_plan_part(folder: Path, file: File, corpus_part: Path, configuration: dict[str, Any]) -> Checked:
@@ -38,53 +39,70 @@ def _checked_part(folder: Path, file: File, corpus_part: Path, configuration: di
         return Checked(counts={"files": 1}, findings=tuple(findings))
     hasher = ContentHasher()
     hasher.update(table)
-    num_rows = int(table.column("row").to_numpy().max()) + 1 if table.num_rows else 0
-    tokenizer = Tokenizer.from_document(configuration["tokenizer"])
+    columns = {name: table.column(name).to_numpy().astype(np.int64) for name in table.schema.names}
+    num_rows = int(columns["row"].max()) + 1 if table.num_rows else 0
     lengths = read_columns(corpus_part, ["length"]).column("length").to_numpy().astype(np.int64)
-    findings = [
-        *check_content(file, num_rows, hasher.hexdigest()),
-        *_row_laws(file.path, table, configuration, tokenizer.num_special_tokens),
-        *_record_laws(file.path, table, lengths, configuration, tokenizer.max_residues(configuration["length"])),
-    ]
-    counts = {"files": 1, "rows": num_rows}
-    if not findings:
-        max_residues, policy = tokenizer.max_residues(configuration["length"]), Overlong(configuration["overlong"])
-        counts |= coverage_counts(_pieces(table), lengths, max_residues=max_residues, policy=policy)
-        counts["tokens"] = counts["residues_packed"] + tokenizer.num_special_tokens * counts["segments"]
-    return Checked(counts=counts, findings=tuple(findings))
+    content = check_content(file, num_rows, hasher.hexdigest())
+    broken = [*_check_order(file.path, columns), *_check_records(file.path, columns, lengths)]
+    checked = Checked(counts={"files": 1, "rows": num_rows}, findings=(*content, *broken))
+    return checked if broken else merged([checked, _checked_segments(file.path, columns, lengths, configuration)])
 
 
-def _row_laws(name: str, table: pa.Table, configuration: dict[str, Any], num_special_tokens: int) -> list[Finding]:
-    row = table.column("row").to_numpy().astype(np.int64)
-    slot = table.column("slot").to_numpy().astype(np.int64)
-    alignment = configuration["alignment"]
-    tokens = table.column("length").to_numpy().astype(np.int64) + num_special_tokens
-    used = np.bincount(row, weights=-(-tokens // alignment) * alignment).astype(np.int64)
+def _check_order(name: str, columns: dict[str, Integers]) -> list[Finding]:
+    row, slot = columns["row"], columns["slot"]
     new_row = np.diff(row) == 1
     follows = np.where(new_row, slot[1:] == 0, (np.diff(row) == 0) & (np.diff(slot) == 1))
     starts_well = not len(row) or (row[0] == 0 and slot[0] == 0)
     return [
         *([] if starts_well else [Finding(path=name, message="entry 0: expected row 0, slot 0")]),
         *first_broken(name, ~follows, lambda at: f"entry {at + 1}: rows and slots are not dense and sorted"),
-        *first_broken(
-            name,
-            used > configuration["length"],
-            lambda at: f"row {at}: {used[at]} tokens in a row of {configuration['length']}",
-        ),
     ]
 
 
-def _record_laws(
-    name: str, table: pa.Table, lengths: Any, configuration: dict[str, Any], max_residues: int
-) -> list[Finding]:
-    record = table.column("record").to_numpy().astype(np.int64)
+def _check_records(name: str, columns: dict[str, Integers], lengths: Integers) -> list[Finding]:
+    record, end = columns["record"], columns["start"] + columns["length"]
     if len(record) and record.max() >= len(lengths):
         return [Finding(path=name, message=f"record {record.max()}: the corpus part has {len(lengths)} records")]
-    policy = Overlong(configuration["overlong"])
-    return check_coverage(name, _pieces(table), lengths, max_residues=max_residues, policy=policy)
+    of = lengths[record]
+    return first_broken(
+        name, end > of, lambda at: f"a segment ends at residue {end[at]} of record {record[at]}, which has {of[at]}"
+    )
 
 
-def _pieces(table: pa.Table) -> Pieces:
-    names = ("record", "start", "length")
-    record, start, length = (table.column(name).to_numpy().astype(np.int64) for name in names)
-    return Pieces(record=record, start=start, length=length)
+def _checked_segments(
+    name: str, columns: dict[str, Integers], lengths: Integers, configuration: dict[str, Any]
+) -> Checked:
+    tokenizer = tokenizer_of(configuration)
+    row = columns["row"]
+    segments = Segments(
+        first_row=0,
+        row_offsets=np.searchsorted(row, np.arange(row[-1] + 2)) if len(row) else np.zeros(1, dtype=np.int64),
+        record=columns["record"],
+        start=columns["start"],
+        length=columns["length"],
+        has_suffix=_separated(columns, lengths) if is_concatenated(configuration) else np.ones(len(row), dtype=bool),
+    )
+    account = account_of(lengths, configuration, tokenizer)
+    entered = Checked(counts={}, findings=tuple(account.enter(name, segments)))
+    return merged([_checked_rows(name, segments, tokenizer, configuration), entered, account.close(name)])
+
+
+def _checked_rows(name: str, segments: Segments, tokenizer: Tokenizer, configuration: dict[str, Any]) -> Checked:
+    """Room in each row; and what the manifest must count of tokens."""
+    length, alignment = configuration["length"], configuration["alignment"]
+    tokens = segments.length + len(tokenizer.prefix) + len(tokenizer.suffix) * segments.has_suffix
+    occupied = -(-tokens // alignment) * alignment
+    used = np.diff(np.r_[0, np.cumsum(occupied)][segments.row_offsets])
+    counts = {"tokens": int(tokens.sum()), "tokens_aligned": int(occupied.sum())}
+    counts["tokens_padding"] = len(used) * length - counts["tokens"]
+    overfull = first_broken(name, used > length, lambda at: f"row {at}: {used[at]} tokens in a row of {length}")
+    return Checked(counts=counts, findings=tuple(overfull))
+
+
+def _separated(columns: dict[str, Integers], lengths: Integers) -> npt.NDArray[np.bool_]:
+    """Which segments carry the separator: those that reach the end, unless the next one is the separator alone."""
+    record, start, length = columns["record"], columns["start"], columns["length"]
+    is_end = start + length == lengths[record]
+    is_alone = is_end & (length == 0) & (start > 0)
+    next_is_alone = np.append(is_alone[1:] & (record[1:] == record[:-1]), [False])[: len(record)]
+    return np.asarray(is_end & ~next_is_alone)

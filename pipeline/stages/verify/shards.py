@@ -11,14 +11,14 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from pipeline.core.pieces import Overlong
-from pipeline.core.tokenizer import Tokenizer
 from pipeline.errors import IntegrityError, PipelineError
 from pipeline.formats.content import ContentHasher
 from pipeline.formats.corpus import CorpusPart, num_parts_for, read_part
 from pipeline.formats.manifest import MANIFEST_NAME, File
-from pipeline.formats.shards import ShardFile, shard_schema
+from pipeline.formats.plan import is_concatenated
+from pipeline.formats.shards import RowGroup, ShardFile, shard_schema
 from pipeline.stages.verify.checks import (
     Checked,
     Finding,
@@ -29,18 +29,20 @@ from pipeline.stages.verify.checks import (
     guarded,
     merged,
 )
-from pipeline.stages.verify.coverage import Pieces, check_coverage, coverage_counts
-from pipeline.stages.verify.rows import Segments, check_rows, resolve
+from pipeline.stages.verify.conservation import account_of, tokenizer_of
+from pipeline.stages.verify.rows import Rows, check_rows, resolve
+
+_TOKENS_AT_ONCE = 4 << 20
 
 
 def part_of_shard(path: Path, num_parts: int) -> int | None:
     """Which corpus part the first record of a shard belongs to; None when the shard cannot be read."""
     try:
-        keys = ShardFile(path).read_row_group(0).record_keys
+        keys = pc.list_flatten(ShardFile(path).read_table(0, ["record_keys"]).column("record_keys"))
     except PipelineError:
         return None  # told by the check of the file itself
     assert num_parts == num_parts_for(num_parts, 1), "a power of two"
-    return int(keys[0]) * num_parts >> 64 if len(keys) else None
+    return keys[0].as_py() * num_parts >> 64 if len(keys) else None
 
 
 def verify_shards_of_part(
@@ -66,11 +68,15 @@ def verify_shards_of_part(
 
     def check() -> Checked:
         checker = _PartChecker(folder, read_part(corpus_part), configuration, plan_fingerprint)
-        result = merged([guarded(file.path, partial(checker.shard, file)) for file in files])
+        results = []
+        for file in files:
+            if not all_readable:
+                checker.account.skip()
+            results.append(checker.guarded_shard(file))
+        result = merged(results)
         if result.findings or not all_readable:
             return result
-        counts, findings = checker.coverage(corpus_part.name)
-        return Checked(counts=result.counts | counts, findings=tuple(findings))
+        return merged([result, checker.account.close(f"shards of {corpus_part.name}")])
 
     return guarded(MANIFEST_NAME, check)
 
@@ -81,8 +87,15 @@ class _PartChecker:
         self.part = part
         self.configuration = configuration
         self.plan_fingerprint = plan_fingerprint
-        self.tokenizer = Tokenizer.from_document(configuration["tokenizer"])
-        self.seen: list[Segments] = []
+        self.tokenizer = tokenizer_of(configuration)
+        self.account = account_of(np.diff(part.offsets), configuration, self.tokenizer)
+
+    def guarded_shard(self, file: File) -> Checked:
+        """One shard; a broken one does not speak against the next."""
+        result = guarded(file.path, partial(self.shard, file))
+        if result.findings:
+            self.account.skip()
+        return result
 
     def shard(self, file: File) -> Checked:
         """Digest, metadata and every row group of one shard."""
@@ -91,15 +104,14 @@ class _PartChecker:
         shard = ShardFile(self.folder / file.path)
         hasher = ContentHasher()
         results = [self._metadata(file, shard)]
-        for index in range(len(shard.rows_of_groups)):
-            table = shard.read_table(index)
+        for first_row, table in shard.read_tables(max(1, _TOKENS_AT_ONCE // shard.metadata.length)):
             hasher.update(table)
-            results.append(self._group(f"{file.path}, row group {index}", shard, index, table))
+            results.append(self._rows(file.path, shard, first_row, table))
         content = check_content(file, shard.num_rows, hasher.hexdigest())
         return merged([*results, Checked(counts={"files": 1}, findings=tuple(content))])
 
     def _metadata(self, file: File, shard: ShardFile) -> Checked:
-        found = shard.metadata
+        found, run_on = shard.metadata, is_concatenated(self.configuration)
         expected = {
             "fingerprint": self.plan_fingerprint,
             "dtype": str(self.tokenizer.dtype),
@@ -107,7 +119,8 @@ class _PartChecker:
             "alignment": self.configuration["alignment"],
             "pad_id": self.tokenizer.pad_id,
             "num_prefix": len(self.tokenizer.prefix),
-            "num_suffix": len(self.tokenizer.suffix),
+            "num_suffix": 0 if run_on else len(self.tokenizer.suffix),
+            "separator_id": self.tokenizer.separator_id if run_on else None,
         }
         findings = [
             Finding(path=file.path, message=f"metadata {key}: expected {value}, found {getattr(found, key)}")
@@ -121,36 +134,56 @@ class _PartChecker:
             findings.append(Finding(path=file.path, message=f"expected row groups of {rows} rows, found others"))
         return Checked(counts={}, findings=tuple(findings))
 
-    def _group(self, name: str, shard: ShardFile, index: int, table: pa.Table) -> Checked:
-        if findings := check_schema(name, table.schema, shard_schema(shard.metadata)):
+    def _rows(self, path: str, shard: ShardFile, first_row: int, table: pa.Table) -> Checked:
+        findings = check_schema(path, table.schema, shard_schema(shard.metadata))
+        findings = findings or _check_lists(path, first_row, table)
+        if findings:
             return Checked(counts={}, findings=tuple(findings))
-        group = shard.row_group_of(table, index)  # the columns are decoded once, for digest and laws
-        segments, findings = resolve(name, group, self.part, shard.metadata)
-        if not findings:
-            findings = check_rows(
-                name, group, segments, part=self.part, tokenizer=self.tokenizer, metadata=shard.metadata
-            )
-            self.seen.append(segments)
-        num_tokens = table.column("num_tokens").to_numpy()
-        ends = np.r_[0, np.cumsum(group.lengths.astype(np.int64))]
-        sums = np.diff(ends[group.row_offsets])
-        sequences = np.diff(group.row_offsets)
-        findings += first_broken(name, num_tokens != sums, lambda at: f"row {at}: num_tokens is not the sum of lengths")
-        wrong = table.column("num_sequences").to_numpy() != sequences
-        findings += first_broken(name, wrong, lambda at: f"row {at}: num_sequences is not the number of lengths")
-        counts = {"rows": group.num_rows, "tokens": int(num_tokens.sum())}
-        return Checked(counts=counts, findings=tuple(findings))
+        # The columns are decoded once, for digest and laws.
+        rows = Rows(path=path, first_row=first_row, group=shard.row_group_of(table), metadata=shard.metadata)
+        segments, findings = resolve(rows, self.part)
+        if findings:
+            self.account.skip()
+        else:
+            findings = check_rows(rows, segments, part=self.part, tokenizer=self.tokenizer)
+            findings += self.account.enter(path, segments)
+        findings += _check_sums(rows, table)
+        return Checked(counts=self._counts(rows.group), findings=tuple(findings))
 
-    def coverage(self, name: str) -> tuple[dict[str, int], list[Finding]]:
-        """Every record of the part, in the shards together; and what the manifest must count."""
-        empty = np.empty(0, dtype=np.int64)
-        pieces = Pieces(
-            record=np.concatenate([empty, *(segments.record for segments in self.seen)]),
-            start=np.concatenate([empty, *(segments.start for segments in self.seen)]),
-            length=np.concatenate([empty, *(segments.residues for segments in self.seen)]),
-        )
-        lengths = np.diff(self.part.offsets)
-        max_residues = self.tokenizer.max_residues(self.configuration["length"])
-        policy = Overlong(self.configuration["overlong"])
-        findings = check_coverage(f"shards of {name}", pieces, lengths, max_residues=max_residues, policy=policy)
-        return coverage_counts(pieces, lengths, max_residues=max_residues, policy=policy), findings
+    def _counts(self, group: RowGroup) -> dict[str, int]:
+        alignment, lengths = self.configuration["alignment"], group.lengths.astype(np.int64)
+        num_tokens = int(lengths.sum())
+        return {
+            "rows": group.num_rows,
+            "tokens": num_tokens,
+            "tokens_aligned": int((-(-lengths // alignment) * alignment).sum()),
+            "tokens_padding": group.num_rows * self.configuration["length"] - num_tokens,
+        }
+
+
+def _check_lists(path: str, first_row: int, table: pa.Table) -> list[Finding]:
+    """Whether each row has as many accessions, record keys and starts as lengths."""
+    expected = pc.list_value_length(table.column("lengths"))
+    findings = []
+    for name in ("accessions", "record_keys", "starts"):
+        differs = np.flatnonzero(pc.not_equal(pc.list_value_length(table.column(name)), expected).to_numpy())
+        if differs.size:
+            message = f"row {first_row + differs[0]}: expected as many {name} as lengths, found others"
+            findings.append(Finding(path=path, message=message))
+    return findings
+
+
+def _check_sums(rows: Rows, table: pa.Table) -> list[Finding]:
+    """``num_tokens`` and ``num_sequences`` against ``lengths``."""
+    group, first_row = rows.group, rows.first_row
+    sums = np.diff(np.r_[0, np.cumsum(group.lengths.astype(np.int64))][group.row_offsets])
+    wrong_tokens = table.column("num_tokens").to_numpy() != sums
+    wrong_sequences = table.column("num_sequences").to_numpy() != np.diff(group.row_offsets)
+    return [
+        *first_broken(
+            rows.path, wrong_tokens, lambda at: f"row {first_row + at}: num_tokens is not the sum of lengths"
+        ),
+        *first_broken(
+            rows.path, wrong_sequences, lambda at: f"row {first_row + at}: num_sequences is not the number of lengths"
+        ),
+    ]

@@ -1,7 +1,8 @@
 """Verify any artefact from its files alone.
 
-The parts of an artefact are checked side by side on the executor; what they found is gathered here together with the
-sums that only the whole can be asked about.
+First the manifest: where it cannot be relied on, files are compared with their digests and nothing more is concluded.
+Then the parts of the artefact are checked side by side on the executor; what they found is gathered here together with
+the sums that only the whole can be asked about. Each row is decoded once.
 """
 
 from collections import defaultdict
@@ -13,9 +14,10 @@ from pathlib import Path
 from pipeline.engines.execution import Executor
 from pipeline.engines.stage import TaskResult, Watcher
 from pipeline.errors import ArtefactError
-from pipeline.formats.manifest import MANIFEST_NAME, File, Manifest, find_input, read_manifest
-from pipeline.stages.verify.checks import Checked, Finding, check_file, check_folder, merged
+from pipeline.formats.manifest import File, Manifest, find_input, read_manifest
+from pipeline.stages.verify.checks import Checked, Finding, check_file, merged
 from pipeline.stages.verify.corpus import verify_corpus_part
+from pipeline.stages.verify.manifest import check_counts, check_manifest, check_strangers, check_texts
 from pipeline.stages.verify.plan import verify_plan_part
 from pipeline.stages.verify.shards import part_of_shard, verify_shards_of_part
 
@@ -50,28 +52,39 @@ def verify(folder: Path, *, executor: Executor, watcher: Watcher, corpus: Path |
         ArtefactError: The folder is no finished artefact, or the corpus it was made from is not to be found.
     """
     manifest = read_manifest(folder)
-    calls = _CALLS[manifest.kind](folder, manifest, corpus)
+    findings = check_manifest(manifest)
+    calls = _file_calls(folder, manifest) if findings else _all_calls(folder, manifest, corpus)
     watcher.round_started(manifest.kind, "verify", len(calls), 0)
     results: list[Checked] = []
     for _, result in executor.map(calls):
         results.append(result)
         watcher.task_finished(manifest.kind, TaskResult())
     checked = merged(results)
-    is_raw = manifest.kind == "download"
-    documents = [] if is_raw else [file for file in manifest.files if file not in manifest.tables]
-    findings = [*check_folder(folder, manifest), *checked.findings]
-    findings += [finding for file in documents for finding in check_file(folder, file)]
+    findings += [*check_texts(folder, manifest), *check_strangers(folder, manifest), *checked.findings]
     if not findings:
-        findings = _sums(manifest, checked.counts)
-    ordered = tuple(sorted(findings, key=lambda finding: (finding.path, finding.message)))
+        findings = check_counts(manifest, _corpus(folder, manifest, corpus), checked.counts)
+    ordered = tuple(sorted(set(findings), key=lambda finding: (finding.path, finding.message)))
     return Report(kind=manifest.kind, folder=str(folder), counts=dict(sorted(checked.counts.items())), findings=ordered)
 
 
-def _download_calls(folder: Path, manifest: Manifest, _: Path | None) -> list[Call]:
-    return [partial(_verify_raw_file, folder, file) for file in manifest.files]
+def _corpus(folder: Path, manifest: Manifest, corpus: Path | None) -> Manifest | None:
+    if not any(source.kind == "corpus" for source in manifest.inputs):
+        return None
+    return find_input(folder, manifest, "corpus", override=corpus)[1]
 
 
-def _verify_raw_file(folder: Path, file: File) -> Checked:
+def _all_calls(folder: Path, manifest: Manifest, corpus: Path | None) -> list[Call]:
+    tables = manifest.tables
+    documents = [file for file in manifest.files if file not in tables and manifest.kind != "download"]
+    others = [partial(_verify_bytes, folder, file) for file in documents]
+    return [*_CALLS[manifest.kind](folder, manifest, corpus), *others]
+
+
+def _file_calls(folder: Path, manifest: Manifest, _: Path | None = None) -> list[Call]:
+    return [partial(_verify_bytes, folder, file) for file in manifest.files]
+
+
+def _verify_bytes(folder: Path, file: File) -> Checked:
     return Checked(counts={"files": 1}, findings=tuple(check_file(folder, file)))
 
 
@@ -131,23 +144,8 @@ def _corpus_parts(folder: Path, manifest: Manifest, corpus: Path | None) -> list
     return [place / file.path for file in found.tables]
 
 
-def _sums(manifest: Manifest, counts: dict[str, int]) -> list[Finding]:
-    """What the parts add up to, against the counts of the manifest."""
-    stated = manifest.counts | {"overlong": manifest.reasons.get("overlong", 0)}
-    found = dict(counts)
-    if manifest.kind == "corpus":
-        found["records_read"] = counts["records"] + counts["records_merged"] + sum(manifest.reasons.values())
-    return [
-        Finding(
-            path=MANIFEST_NAME, message=f"{key}: expected {stated.get(key, 0):,} from the manifest, found {number:,}"
-        )
-        for key, number in found.items()
-        if key != "files" and stated.get(key, 0) != number
-    ]
-
-
 _CALLS: dict[str, Callable[[Path, Manifest, Path | None], list[Call]]] = {
-    "download": _download_calls,
+    "download": _file_calls,
     "corpus": _corpus_calls,
     "plan": _plan_calls,
     "shards": _shards_calls,

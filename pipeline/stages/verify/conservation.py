@@ -1,0 +1,31 @@
+"""Which account a plan or shards are held to."""
+
+from typing import Any
+
+from pipeline.core.pieces import Overlong
+from pipeline.core.tokenizer import Tokenizer
+from pipeline.formats.plan import is_concatenated
+from pipeline.stages.verify.coverage import Coverage
+from pipeline.stages.verify.run_on import RunOn
+from pipeline.stages.verify.segments import Account, Integers
+
+
+def tokenizer_of(configuration: dict[str, Any]) -> Tokenizer:
+    """The tokenizer of a plan or of shards, as its rows have it."""
+    tokenizer = Tokenizer.from_document(configuration["tokenizer"])
+    return tokenizer.for_concatenation() if is_concatenated(configuration) else tokenizer
+
+
+def account_of(record_lengths: Integers, configuration: dict[str, Any], tokenizer: Tokenizer) -> Account:
+    """The account of one part.
+
+    Args:
+        record_lengths: int64 [records] residues of each record.
+        configuration: Of the manifest.
+        tokenizer: As ``tokenizer_of`` gives it.
+    """
+    length = int(configuration["length"])
+    if is_concatenated(configuration):
+        return RunOn(record_lengths, length)
+    policy = Overlong(configuration["overlong"])
+    return Coverage(record_lengths, max_residues=tokenizer.max_residues(length), policy=policy)
