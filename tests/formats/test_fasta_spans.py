@@ -115,8 +115,9 @@ def test_spans_tile_the_file_and_hold_its_records(*, kind, first, lines, chunk, 
     assert [record for span in spans for record in records_in(path, span, block_bytes=block)] == whole
     comments = [sum(block.num_comment_lines for block in read_fasta(path, span=span)) for span in (WHOLE, *spans)]
     assert comments[0] == sum(comments[1:])
-    for span in spans:
-        assert b"".join(read_span(path, span, 7)).startswith(b">") or not span.start
+    for span in spans[1:]:
+        assert b"".join(read_span(path, span, 7)).startswith(b">")
+        assert next(read_fasta(path, span=span)).byte_offsets[0] == (span.start if kind == "plain" else 0)
         assert (records_before(path, span.start), lines_before(path, span.start)) == shift_of(path, span)[:2]
 
 
@@ -131,6 +132,15 @@ def test_headers_on_the_borders_of_members(kind, parts, chunk, tmp_path_factory)
     spans = fasta_spans(path, chunk)
     check_tiles(spans)
     assert [record for span in spans for record in records_in(path, span)] == records_in(path)
+
+
+@COMPRESSED
+def test_a_header_that_begins_a_member_is_seen_from_the_one_before(kind, tmp_path):
+    path = tmp_path / "x.fasta"
+    parts = [b">a\n", b"MK\n", b">b\nMK", b"\n"]
+    path.write_bytes(COMPRESS[kind](parts))
+    spans = fasta_spans(path, 1)
+    assert [b"".join(read_span(path, span, 9)) for span in spans] == [b">a\nMK\n", b">b\nMK\n"]
 
 
 def test_places_in_bgzf_are_virtual_offsets(tmp_path):
@@ -157,12 +167,12 @@ def test_chunks_are_about_as_large_as_wanted(kind, ecoli, tmp_path):
 
 
 @pytest.mark.parametrize("kind", COMPRESS)
-@pytest.mark.parametrize("length", [3_000, 300_000])
-def test_a_record_larger_than_chunks_and_members(kind, length, tmp_path):
+@pytest.mark.parametrize(("length", "part"), [(3_000, 700), (300_000, 700), (300_000, 50_020)])
+def test_a_record_larger_than_chunks_and_members(kind, length, part, tmp_path):
     path = tmp_path / "x.fasta"
     letters = bytes(random.Random(0).choices(b"ACDEFGHIKLMNPQRSTVWY", k=length))
     text = b">a\nMK\n>b\n%b\n>c\nMK\n" % letters * 3
-    path.write_bytes(COMPRESS[kind](parts_of(text, 700)))
+    path.write_bytes(COMPRESS[kind](parts_of(text, part)))
     spans = fasta_spans(path, 300)
     assert 3 <= len(spans) <= 9
     assert [record for span in spans for record in records_in(path, span)] == records_in(path)
@@ -304,11 +314,10 @@ def test_a_frame_that_only_the_seek_table_names_is_an_error(tmp_path):
 
 
 @COMPRESSED
-@pytest.mark.parametrize("flip", [0x01, 0x10, 0x80, 0xFF])
+@pytest.mark.parametrize("flip", [0x01, 0x10, 0xFF])
 def test_damage_is_an_error_wherever_it_is_one_unsplit(kind, flip, tmp_path):
     path = tmp_path / "x.fasta"
-    text = many_records(9)
-    compressed = COMPRESS[kind](parts_of(text, 400))
+    compressed = COMPRESS[kind](parts_of(many_records(6), 300))
     path.write_bytes(compressed)
     spans = fasta_spans(path, 200)
     assert len(spans) > 3
@@ -333,7 +342,7 @@ def test_damage_is_an_error_wherever_it_is_one_unsplit(kind, flip, tmp_path):
 @COMPRESSED
 def test_a_file_cut_anywhere_is_an_error_unless_it_is_complete(kind, tmp_path):
     path = tmp_path / "x.fasta"
-    compressed = COMPRESS[kind](parts_of(many_records(9), 400))
+    compressed = COMPRESS[kind](parts_of(many_records(6), 300))
     path.write_bytes(compressed)
     spans = fasta_spans(path, 200)
     last_member = spans[-1].start >> {"bgzf": 16, "zstd": 32}[kind]
@@ -367,12 +376,24 @@ def test_errors_name_the_file_the_byte_and_what_to_do(kind, tmp_path):
     with pytest.raises(InputFormatError, match="the file is cut short: download it again") as caught:
         list(read_span(path, span, 1_000))
     assert f"the rest of {name} member 2 from compressed byte {member} on, which starts at" in caught.value.message
-    path.write_bytes(compressed[:member])
-    for gone in (Span(span.start, None), span):
-        with pytest.raises(
-            InputFormatError, match=f"expected a {name} member that starts at compressed byte {member} "
-        ):
-            list(read_span(path, gone, 1_000))
+
+
+@COMPRESSED
+def test_a_file_that_has_become_shorter_than_its_spans_is_an_error(kind, tmp_path):
+    path = tmp_path / "x.fasta"
+    compressed = COMPRESS[kind](parts_of(many_records(900), 9_000))
+    path.write_bytes(compressed)
+    span = fasta_spans(path, 50_000)[1]
+    name, bits, compress = {"bgzf": ("gzip", 16, gzip.compress), "zstd": ("zstd", 32, zstandard.compress)}[kind]
+    member, offset = divmod(span.start, 1 << bits)
+    for rest in (b"", compress(b"M" * (offset - 1)), compress(b"M" * offset)):
+        path.write_bytes(compressed[:member] + rest)
+        for gone in (span, Span(span.start, None)):
+            with pytest.raises(InputFormatError) as caught:
+                list(read_span(path, gone, 1_000))
+            assert caught.value.message.startswith(
+                f"{path}: expected a {name} member that starts at compressed byte {member} and holds its byte {offset},"
+            )
 
 
 @COMPRESSED

@@ -215,6 +215,14 @@ def test_no_headers(kind: pa.DataType) -> None:
         assert [len(values) for values in read] == [0] * len(read)
 
 
+def test_a_slice_ends_where_it_ends() -> None:
+    headers = strings(list(PLAIN)).cast(pa.large_binary())
+    for start, length in ((0, 1), (3, 5), (len(headers) - 1, 1), (4, 0)):
+        read = read_plain(headers.slice(start, length))
+        assert read.is_plain.tolist() == [True] * length
+        assert read.taxon_ids.cast(pa.string()).to_pylist() == list(PLAIN.values())[start : start + length]
+
+
 def test_arrays_of_numbers_and_flags() -> None:
     numbers, flags = np.arange(11, dtype=np.uint32), np.arange(11) % 3 == 0
     assert array_of(pa.uint32(), numbers).equals(pa.array(numbers))

@@ -227,7 +227,7 @@ def test_chunks_make_the_same_corpus(tmp_path, monkeypatch, chunk_bytes):
     file = fasta(tmp_path / "x.fasta", *records)
     whole = ingest(tmp_path / "whole", file, records_per_part=50)
     monkeypatch.setattr(sizes_module, "CHUNK_BYTES", chunk_bytes)
-    monkeypatch.setattr(stage_module, "run_bytes_for", lambda _: 2000)
+    monkeypatch.setattr(stage_module, "run_bytes_for", lambda *_: 2000)
     cut = ingest(tmp_path / "cut", file, records_per_part=50)
     assert digests_of(tmp_path / "cut") == digests_of(tmp_path / "whole")
     assert cut.counts == whole.counts

@@ -362,6 +362,7 @@ def test_each_row_group_is_decoded_once_and_a_few_at_a_time(build, tmp_path, mon
     def counted(self, rows):
         rows_at_once.append(rows)
         for first_row, table in real(self, rows):
+            assert table.num_rows <= rows
             decoded.extend(range(first_row, first_row + table.num_rows))
             yield first_row, table
 

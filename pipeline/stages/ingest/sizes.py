@@ -23,6 +23,10 @@ FIXED_BYTES = 220_000_000
 COPIES = 4
 """A run is held about three times while it is sorted; measured peaks stay below four."""
 MIN_RUN_BYTES, MAX_RUN_BYTES = 8 << 20, 512 << 20
+RUN_BYTES = 32 << 20
+"""A run need not be larger, if memory allows it …"""
+MAX_RUNS = 512
+"""… unless there would be more of them than so many: each merge reads a piece of every run."""
 EXPANSION = {"none": 1.25}
 """What a file grows to in the runs, about; only the number of buckets follows from it."""
 COMPRESSED_EXPANSION = 5
@@ -31,9 +35,10 @@ COMPRESSED_RATIO = 3
 MAX_BUCKETS = 4096
 
 
-def run_bytes_for(worker_bytes: int) -> int:
+def run_bytes_for(worker_bytes: int, files: Sequence[InputFile]) -> int:
     """Decoded bytes of a run, and of a slice of a merge, so that a worker keeps to its memory."""
-    return min(MAX_RUN_BYTES, max(MIN_RUN_BYTES, (worker_bytes - FIXED_BYTES) // COPIES))
+    affordable = min(MAX_RUN_BYTES, (worker_bytes - FIXED_BYTES) // COPIES)
+    return max(MIN_RUN_BYTES, min(affordable, max(RUN_BYTES, _expected_bytes(files) // MAX_RUNS)))
 
 
 def chunk_bytes_for(files: Sequence[InputFile], file: InputFile) -> int:
@@ -47,5 +52,8 @@ def chunk_bytes_for(files: Sequence[InputFile], file: InputFile) -> int:
 
 def num_buckets_for(files: Sequence[InputFile], run_bytes: int) -> int:
     """Enough that a bucket of all runs fits into memory, whatever the input grows to when decompressed."""
-    expected = sum(file.num_bytes * EXPANSION.get(file.compression, COMPRESSED_EXPANSION) for file in files)
-    return min(MAX_BUCKETS, power_of_two_above(expected / run_bytes))
+    return min(MAX_BUCKETS, power_of_two_above(_expected_bytes(files) / run_bytes))
+
+
+def _expected_bytes(files: Sequence[InputFile]) -> int:
+    return int(sum(file.num_bytes * EXPANSION.get(file.compression, COMPRESSED_EXPANSION) for file in files))

@@ -83,7 +83,7 @@ class Ingest:
 
     def rounds(self, folder: Path, worker_bytes: int) -> Rounds:
         """Read every file, then merge every part."""
-        self._run_bytes = run_bytes_for(worker_bytes)
+        self._run_bytes = run_bytes_for(worker_bytes, self.files)
         spans = [(raw, span) for raw in self.files for span in self._spans(raw)]
         tasks = [self._read_task(index, raw, span) for index, (raw, span) in enumerate(spans)]
         read = yield Round(label="read", tasks=tasks)
