@@ -25,7 +25,7 @@ from pipeline.formats.corpus import record_keys
 from pipeline.formats.corpus_statistics import Statistics, statistics_of_dropped
 from pipeline.formats.detection import ReadOptions
 from pipeline.formats.duplicates import RECORD_SCHEMA
-from pipeline.formats.fasta_spans import Span, lines_before, records_before
+from pipeline.formats.fasta_spans import Span, shift_of
 from pipeline.formats.parquet import RowGroupWriter
 from pipeline.formats.problems import OnError, Problems
 from pipeline.formats.records import HeaderBlock, RecordBlock
@@ -185,11 +185,12 @@ class Sieve:
         return Sieved(kept=kept, dropped=dropped, tally=tally)
 
     def _invalid_error(self, invalid: alphabet.InvalidRecords, block: RecordBlock) -> InputFormatError:
-        path, start, at = self._reading.path, self._reading.span.start, int(invalid.record[0])
+        path, span, at = self._reading.path, self._reading.span, int(invalid.record[0])
+        shift = shift_of(path, span)
         accession = block.columns().column("accession")[at].as_py()
-        record = records_before(path, start) + block.first_record + at + 1
-        if isinstance(block, HeaderBlock) and start:
-            block = replace(block, positions=block.positions + np.array([lines_before(path, start), 0]))
+        record = shift.records + block.first_record + at + 1
+        if isinstance(block, HeaderBlock) and span.start:
+            block = replace(block, positions=block.positions + np.array([shift.lines, shift.bytes]))
         return InputFormatError(
             f"{path}: record {record} ({accession[:60]!r}, {block.place(at)}): "
             f"expected residue letters, found {chr(int(invalid.character[0]))!r} at residue "
