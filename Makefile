@@ -38,7 +38,9 @@ schemas: $(VENV)/.test  ## write schemas/ anew from the models
 
 bench: $(VENV)/.bench  ## benchmarks, each prints a table
 	$(BIN)/python tests/benchmarks/ingesting.py
-	$(BIN)/python tests/benchmarks/packing.py
+	$(BIN)/python tests/benchmarks/packers.py
+	$(BIN)/python tests/benchmarks/laying_out.py
+	$(BIN)/python tests/benchmarks/writing.py
 	$(BIN)/python tests/benchmarks/reading.py
 
 clean:               ## remove what make made

@@ -171,6 +171,8 @@ def pack(
     algorithm: options.Algorithm = _PACK.algorithm,
     overlong: options.OverlongOption = _PACK.overlong,
     alignment: Annotated[int, typer.Option(help="Round the room of a segment up to this multiple.")] = _PACK.alignment,
+    max_segments: Annotated[int, typer.Option(help="Most segments in a row.")] = _PACK.max_segments,
+    order: options.RowOrderOption = _PACK.order,
     seed: Annotated[int, typer.Option(help="Seed of places, order of rows and crops.")] = _PACK.seed,
     epoch: Annotated[int, typer.Option(help="Draw the random crops of another epoch.")] = _PACK.epoch,
     executor: options.Executor = "processes",
@@ -184,10 +186,10 @@ def pack(
     Example: pipeline pack corpus/ --out plan/ --length 1024 --tokenizer esm2
     """
     with speaking(as_json=as_json, quiet=quiet) as console:
-        from pipeline.stages.pack import Pack
+        from pipeline.stages.pack.stage import Pack
 
         values = {"length": length, "tokenizer": tokenizer, "algorithm": algorithm, "overlong": overlong}
-        values |= {"alignment": alignment, "seed": seed, "epoch": epoch}
+        values |= {"alignment": alignment, "max_segments": max_segments, "order": order, "seed": seed, "epoch": epoch}
         stage = Pack(corpus, settings.checked(settings.PackConfig, values, where="command line"))
         outcome = make(stage, out, executor=executor, workers=workers, overwrite=overwrite, console=console)
         tell(outcome, out, console, f"pipeline shard {shlex.quote(str(out))} --out shards/")

@@ -11,7 +11,9 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from pipeline.core.packing import MAX_SEGMENTS
 from pipeline.core.pieces import Overlong
+from pipeline.core.row_order import RowOrder
 from pipeline.errors import ConfigurationError
 from pipeline.formats.alignment import Insertions
 from pipeline.formats.detection import FORMATS
@@ -161,12 +163,19 @@ class PackConfig(_Model):
     """Tokens in a row, special tokens included."""
     tokenizer: str = "esm2"
     """Name of a tokenizer, or path of a tokenizer JSON file."""
-    algorithm: Literal["first-fit-decreasing", "best-fit-decreasing", "concatenate", "pad"] = "first-fit-decreasing"
-    """How records are packed into rows; concatenate runs them on from row to row, pad puts one record in each row."""
+    algorithm: Literal["first-fit-decreasing", "best-fit-decreasing", "optimal", "concatenate", "pad"] = (
+        "first-fit-decreasing"
+    )
+    """How records are packed into rows; optimal needs the extra of that name and takes longer, concatenate runs them on
+    from row to row, pad puts one record in each row."""
     overlong: Overlong = Overlong.CROP_RANDOM
     """What becomes of a record with more residues than a row holds."""
     alignment: int = Field(default=1, ge=1, le=1024)
-    """Segments occupy their length rounded up to a multiple of this many tokens."""
+    """Segments occupy their length rounded up to a multiple of this many tokens: 8 or 16 for FP8, context parallel."""
+    max_segments: int = Field(default=MAX_SEGMENTS, ge=1, le=MAX_SEGMENTS)
+    """Most segments in a row."""
+    order: RowOrder = RowOrder.RANDOM
+    """How rows follow each other: at random, or so that neighbours cost attention about the same in sum."""
     seed: int = Field(default=0, ge=0, lt=1 << 63)
     """The preparation seed: equal lengths, order of rows, order in a row, crops."""
     epoch: int = Field(default=0, ge=0, lt=1 << 63)

@@ -7,6 +7,7 @@ import typer
 
 from pipeline.config import OnInvalid
 from pipeline.core.pieces import Overlong
+from pipeline.core.row_order import RowOrder
 from pipeline.formats.alignment import Insertions
 from pipeline.formats.problems import OnError
 
@@ -84,6 +85,8 @@ Address = Annotated[str | None, typer.Option(help="Where the input came from, fo
 Algorithm = Annotated[
     str,
     typer.Option(
-        help="first-fit-decreasing, best-fit-decreasing, concatenate (records run on over rows), or pad (one a row)."
+        help="first-fit-decreasing, best-fit-decreasing, optimal, concatenate (records run on over rows) or pad (one a "
+        "row)."
     ),
 ]
+RowOrderOption = Annotated[RowOrder, typer.Option(help="Rows at random, or neighbours that cost alike in sum.")]

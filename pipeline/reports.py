@@ -14,10 +14,11 @@ from pipeline.formats.sources import PROTEOME, source_url
 
 if TYPE_CHECKING:  # every command reports; none should load the stages of the others for it
     from pipeline.engines.runner import StageOutcome
+    from pipeline.formats.artefact_report import ArtefactReport
     from pipeline.formats.manifest import Manifest
     from pipeline.formats.report_tables import ReportTable
     from pipeline.formats.sources import PublicSource
-    from pipeline.stages.inspection import CorpusReport, PackedRow, RowSegment, Search
+    from pipeline.stages.inspection import PackedRow, RowSegment, Search
     from pipeline.stages.verify.stage import Report
     from pipeline.workflow import RecipeOutcome
 
@@ -27,6 +28,8 @@ BLOCKS = "▏▎▍▌▋▊▉█"
 BAR_WIDTH = 28
 """Characters of the longest bar: with the columns beside it, a line fits a terminal of 80."""
 FINDINGS_SHOWN = 20
+REPORTED = ("corpus", "plan")
+"""Kinds of artefact that have a report."""
 
 
 def stage_document(outcome: "StageOutcome", out: Path) -> dict[str, Any]:
@@ -132,17 +135,19 @@ def show_summary(
     path: Path,
     manifest: "Manifest",
     facts: Sequence[tuple[str, str]],
-    report: "CorpusReport | None",
+    report: "ArtefactReport | None",
     console: Console,
 ) -> None:
-    """What an artefact holds; of a corpus also what its report says."""
-    told = {"report": report and report.document} if manifest.kind == "corpus" else {}
+    """What an artefact holds; of a corpus and of a plan also what its report says."""
+    told = {"report": report and report.document} if manifest.kind in REPORTED else {}
     console.document({"path": str(path)} | manifest.model_dump(mode="json") | told)
     console.show(fact_table(str(path), facts))
     if report is not None:
+        for sentence in ("", *report.sentences):
+            console.show(Text(sentence))
         for table in report.tables:
             _show_table(table, console)
-    elif manifest.kind == "corpus":
+    elif manifest.kind in REPORTED:
         console.note(f"{path}: there is no report.json: made before there were reports, or taken away")
 
 

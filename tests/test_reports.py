@@ -59,6 +59,15 @@ HEADINGS = [
     "Duplicates",
 ]
 
+PLAN_HEADINGS = [
+    "Where the tokens go",
+    "Rows by algorithm",
+    "Tokens in a segment",
+    "Segments in a row",
+    "Proteins longer than a row",
+    "Ranks that wait",
+]
+
 
 def test_a_corpus_is_shown_with_its_report(command, quickstart):
     code, out, err = command("inspect", quickstart / "corpus")
@@ -99,7 +108,29 @@ def test_a_corpus_as_json_has_its_report(command, quickstart):
     assert document["report"]["summary"] == written["summary"]
     assert document["report"]["statistics"] == written["statistics"]
     assert document["fingerprint"] == written["fingerprint"]
-    assert "report" not in json.loads(command("inspect", quickstart / "plan", "--json")[1])
+    assert "report" not in json.loads(command("inspect", quickstart / "shards", "--json")[1])
+
+
+def test_a_plan_is_shown_with_its_report(command, quickstart):
+    code, out, err = command("inspect", quickstart / "plan")
+    assert (code, err) == (0, "")
+    lines = [line.rstrip() for line in out.splitlines()]
+    assert "First-fit decreasing takes as few rows as any packing can: no other algorithm would help." in lines
+    assert [line for line in lines if line in PLAN_HEADINGS] == PLAN_HEADINGS
+    assert any(re.fullmatch(r"concatenation +1,319 +- +\+0.61 % +99.93 %", line) for line in lines)
+    written = json.loads((quickstart / "plan" / "report.json").read_text())
+    document = json.loads(command("inspect", quickstart / "plan", "--json")[1])
+    assert document["report"] == {name: written[name] for name in ("summary", "statistics")}
+    assert document["fingerprint"] == written["fingerprint"]
+
+
+def test_a_plan_without_a_report(command, quickstart, tmp_path):
+    shutil.copytree(quickstart / "plan", tmp_path / "old")
+    (tmp_path / "old" / "report.json").unlink()
+    code, out, err = command("inspect", tmp_path / "old")
+    assert (code, "Rows by algorithm" in out) == (0, False)
+    assert "there is no report.json" in err
+    assert json.loads(command("inspect", tmp_path / "old", "--json")[1])["report"] is None
 
 
 @pytest.fixture

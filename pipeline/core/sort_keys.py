@@ -39,11 +39,16 @@ def sort_key(
 
 
 def items_of(keys: UInt64Array) -> UInt32Array:
-    """The items of keys, in the order of the keys."""
-    items, item_mask = np.empty(len(keys), dtype=np.uint32), mask_of_items(len(keys))
-    for begin in range(0, len(keys), CHUNK):
-        items[begin : begin + CHUNK] = keys[begin : begin + CHUNK] & item_mask
-    return items
+    """The items of keys, in the order of the keys: uint32 [items]. They lie where the keys were, which are used up.
+
+    Memory touched for the first time costs more than anything else here.
+    """
+    num_items, item_mask = len(keys), mask_of_items(len(keys))
+    for begin in range(0, num_items, CHUNK):
+        chunk = keys[begin : begin + CHUNK] & item_mask
+        keys.view(np.uint32)[begin : begin + len(chunk)] = chunk  # never beyond the chunk just read
+    keys.resize((num_items + 1) // 2, refcheck=False)  # no view of them is left
+    return keys.view(np.uint32)[:num_items]
 
 
 def group_shift(num_groups: int) -> np.uint64:

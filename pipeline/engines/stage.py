@@ -5,7 +5,6 @@ makes the folder. Tasks of one round do not depend on each other; a round may de
 """
 
 import os
-from collections import Counter
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import Any, Protocol
 
 from pydantic import BaseModel, ConfigDict
 
-from pipeline.formats.manifest import File, Input, Kind, Manifest, Run
+from pipeline.formats.manifest import File, Input, Kind, Manifest, Run, add_counts
 
 SCRATCH_NAME = ".scratch"
 """Folder of intermediate files inside an artefact; it goes when the artefact is finished."""
@@ -113,11 +112,8 @@ class SilentWatcher:
 
 
 def total(results: Sequence[TaskResult], attribute: str) -> dict[str, int]:
-    """Sum of ``counts`` or ``reasons`` over results, keys sorted."""
-    counter: Counter[str] = Counter()
-    for result in results:
-        counter.update(getattr(result, attribute))
-    return dict(sorted(counter.items()))
+    """``counts`` or ``reasons`` of all results, added."""
+    return add_counts(getattr(result, attribute) for result in results)
 
 
 def files_of(results: Sequence[TaskResult]) -> tuple[File, ...]:

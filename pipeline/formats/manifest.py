@@ -12,7 +12,9 @@ the content. Paths, workers, memory, software versions, compression and layout a
 """
 
 import json
+from collections.abc import Iterable, Mapping
 from importlib import metadata
+from importlib.util import find_spec
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -30,7 +32,7 @@ RUN_NAME = "run.json"
 Kind = Literal["download", "corpus", "plan", "shards"]
 
 _NOT_MEANING = frozenset({"layout"})
-_REPORTED_PACKAGES = ("numpy", "pyarrow", "polars", "xxhash")
+_REPORTED_PACKAGES = ("numpy", "pyarrow", "polars", "xxhash", "scipy")
 
 
 def _inside(path: str) -> str:
@@ -196,9 +198,20 @@ def make_manifest(
     return unsealed.model_copy(update={"fingerprint": fingerprint_of(unsealed)})
 
 
+def add_counts(counts: Iterable[Mapping[str, int]]) -> dict[str, int]:
+    """Counts of parts as those of the whole, keys sorted: sums, and of what is called «most …» the largest."""
+    merged: dict[str, int] = {}
+    for part in counts:
+        for key, number in part.items():
+            before = merged.get(key, 0)
+            merged[key] = max(before, number) if key.startswith("most_") else before + number
+    return dict(sorted(merged.items()))
+
+
 def software_versions() -> dict[str, str]:
     """This package and the ones whose version can show in the files."""
-    return {"pipeline": pipeline.__version__, **{name: metadata.version(name) for name in _REPORTED_PACKAGES}}
+    installed = {name: metadata.version(name) for name in _REPORTED_PACKAGES if find_spec(name) is not None}
+    return {"pipeline": pipeline.__version__, **installed}
 
 
 def document_entry(folder: Path, name: str) -> File:

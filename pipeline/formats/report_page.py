@@ -1,24 +1,20 @@
-"""The report of a corpus as a page for people: one HTML file that needs nothing else.
+"""The report of a corpus as a page for people: one HTML file that needs nothing else (:mod:`pipeline.formats.page`).
 
 From the top: what it is, four numbers, what became of the records, lengths, residues, databases and organisms, the
-longest proteins, what was dropped, where the files came from, how it was made. Neither scripts nor anything fetched:
-style and charts are in the file, colours follow the reader's light or dark mode, and it prints. Whatever comes from
-headers, file names or configuration is escaped by :mod:`pipeline.formats.markup`.
+longest proteins, what was dropped, where the files came from, how it was made.
 
 The numbers are those of the manifest (what was read, merged and dropped) and of the statistics (everything about the
 records that were kept); nothing is counted here.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from importlib import resources
-from itertools import chain
-from typing import Any
+from collections.abc import Iterable
 
 from pipeline.formats.charts import Marker, Row, bar_chart, histogram, stacked_bar
 from pipeline.formats.corpus_statistics import Statistics, most_frequent
 from pipeline.formats.corpus_summary import RowFit, Summary, share, summarise
-from pipeline.formats.manifest import Manifest, Source
+from pipeline.formats.manifest import Manifest
 from pipeline.formats.markup import Markup, element, join
+from pipeline.formats.page import heading, making, page, provenance, quiet, section, swatch_row, table, tiles
 from pipeline.formats.report_words import AMINO_ACIDS, DATABASES, REASONS, counted, listed, percent, rounded, size
 
 PAGE_NAME = "report.html"
@@ -46,46 +42,29 @@ def report_page(manifest: Manifest, statistics: Statistics) -> str:
         _longest(statistics),
         _duplicates(statistics),
         _dropped(statistics),
-        _provenance(manifest),
-        _making(manifest),
+        [provenance(manifest), making(manifest)],
     )
-    body = element("main", *chain.from_iterable(parts))
-    head = element(
-        "head",
-        element("meta", charset="utf-8"),
-        element("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        element("title", f"{summary.num_records:,} proteins: corpus {manifest.fingerprint[:8]}"),
-        element("style", _stylesheet()),
-    )
-    return f"<!DOCTYPE html>\n{element('html', head, element('body', body), lang='en')}\n"
-
-
-def _stylesheet() -> Markup:
-    return Markup(resources.files("pipeline.formats").joinpath("report_page.css").read_text(encoding="utf-8"))
+    return page(f"{summary.num_records:,} proteins: corpus {manifest.fingerprint[:8]}", parts)
 
 
 def _title(manifest: Manifest, statistics: Statistics, summary: Summary) -> Iterable[Markup]:
     names = [DATABASES.get(name, name) for name, _ in most_frequent(statistics.sources)]
     releases = sorted({source.release for source in manifest.provenance if source.release})
     release = f", release {', '.join(releases)}" if releases else ""
-    yield element("p", "Protein corpus", class_="overline")
-    yield element("h1", f"{summary.num_records:,} proteins from {listed(names)}{release}")
-    yield element("p", "Fingerprint ", element("code", manifest.fingerprint), class_="lead")
+    title = f"{summary.num_records:,} proteins from {listed(names)}{release}"
+    return heading("Protein corpus", title, manifest.fingerprint)
 
 
 def _tiles(manifest: Manifest, summary: Summary) -> Iterable[Markup]:
     counts = manifest.counts
     num_bytes = sum(file.bytes for file in manifest.tables)
-    tiles = (
-        (f"{summary.num_records:,}", f"proteins kept of {counts.get('records_read', 0):,} read"),
-        (rounded(summary.num_residues), f"residues, {size(num_bytes)} in {counted(len(manifest.tables), 'part')}"),
-        (f"{summary.quantiles['0.5']:,}", f"residues in the median protein, {summary.mean_length:,.0f} on average"),
-        (f"{summary.longest:,}", f"residues in the longest protein, {summary.shortest:,} in the shortest"),
-    )
-    yield element(
-        "div",
-        *(element("div", element("b", big), element("span", small), class_="tile") for big, small in tiles),
-        class_="tiles",
+    yield tiles(
+        (
+            (f"{summary.num_records:,}", f"proteins kept of {counts.get('records_read', 0):,} read"),
+            (rounded(summary.num_residues), f"residues, {size(num_bytes)} in {counted(len(manifest.tables), 'part')}"),
+            (f"{summary.quantiles['0.5']:,}", f"residues in the median protein, {summary.mean_length:,.0f} on average"),
+            (f"{summary.longest:,}", f"residues in the longest protein, {summary.shortest:,} in the shortest"),
+        )
     )
 
 
@@ -102,7 +81,7 @@ def _flow(manifest: Manifest) -> Iterable[Markup]:
     rows += [_flow_row("dropped", f"dropped: {REASONS.get(name, name)}", -number, read) for name, number in dropped]
     rows += [_flow_row("merged", "merged into a record with the same residues", -merged, read)] if merged else []
     rows += [_flow_row("kept", "kept", kept, read, class_="sum")]
-    yield _section(
+    yield section(
         "What became of the records",
         stacked_bar(parts, label=f"{kept:,} of {read:,} records kept"),
         element("div", element("table", *rows), class_="scroll"),
@@ -110,15 +89,8 @@ def _flow(manifest: Manifest) -> Iterable[Markup]:
 
 
 def _flow_row(kind: str, text: str, number: int, read: int, *, class_: str | None = None) -> Markup:
-    swatch = [element("span", class_=f"swatch {kind}")] if kind else []
     shown = f"−{-number:,}" if number < 0 else f"{number:,}"
-    return element(
-        "tr",
-        element("td", *swatch, text),
-        element("td", shown, class_="number"),
-        element("td", percent(share(abs(number), read)), class_="number"),
-        class_=class_,
-    )
+    return swatch_row(kind, text, shown, percent(share(abs(number), read)), class_=class_)
 
 
 def _lengths(statistics: Statistics, summary: Summary) -> Iterable[Markup]:
@@ -142,11 +114,11 @@ def _lengths(statistics: Statistics, summary: Summary) -> Iterable[Markup]:
         f"middle half. Paler bars: longer than the {PALE_BEYOND:,} residues that a row of 1,024 tokens holds."
     )
     headings = ("tokens in a row", "longer proteins", "share of all", "residues beyond", "padding")
-    yield _section(
+    yield section(
         "Lengths",
         element("figure", chart, element("figcaption", caption)),
-        _table(headings, [_row_fit(row) for row in summary.rows]),
-        element("p", "With one protein a row, special tokens before and after it, cut off at the end.", class_="quiet"),
+        table(headings, [_row_fit(row) for row in summary.rows]),
+        quiet("With one protein a row, special tokens before and after it, cut off at the end."),
     )
 
 
@@ -169,10 +141,10 @@ def _residues(statistics: Statistics, summary: Summary) -> Iterable[Markup]:
     )
     others = [f"{letter} {number:,}" for letter, number in most_frequent(composition) if letter not in AMINO_ACIDS]
     outside = f"{percent(summary.share_nonstandard)} of all residues: {', '.join(others)}" if others else "none"
-    yield _section(
+    yield section(
         "Residues",
         element("figure", bar_chart(rows, class_="residues"), element("figcaption", caption)),
-        element("p", f"Outside the twenty: {outside}.", class_="quiet"),
+        quiet(f"Outside the twenty: {outside}."),
     )
 
 
@@ -197,9 +169,9 @@ def _databases(statistics: Statistics) -> Iterable[Markup]:
         for name, number in most_frequent(statistics.sources)
     ]
     if len(rows) > 1:
-        yield _section(
+        yield section(
             "Databases",
-            element("p", "Proteins by the database whose record was kept.", class_="quiet"),
+            quiet("Proteins by the database whose record was kept."),
             bar_chart(rows),
         )
 
@@ -225,14 +197,14 @@ def _organisms(statistics: Statistics, summary: Summary) -> Iterable[Markup]:
     none = f"; {percent(share(without, total))} of the proteins have none" if without else ""
     text = f"{at_least}{number}{most}{none}."
     doubt = f"Rare taxa of a part are not counted: a number may be low by up to {statistics.taxon_uncertainty:,}."
-    doubts = [element("p", doubt, class_="quiet")] if statistics.taxon_uncertainty else []
-    yield _section("Organisms", element("p", text, class_="quiet"), bar_chart(rows, class_="names"), *doubts)
+    doubts = [quiet(doubt)] if statistics.taxon_uncertainty else []
+    yield section("Organisms", quiet(text), bar_chart(rows, class_="names"), *doubts)
 
 
 def _longest(statistics: Statistics) -> Iterable[Markup]:
     if statistics.longest:
         rows = [Row(record.accession, record.length, f"{record.length:,}") for record in statistics.longest]
-        yield _section("Longest proteins", bar_chart(rows, class_="half"))
+        yield section("Longest proteins", bar_chart(rows, class_="half"))
 
 
 def _duplicates(statistics: Statistics) -> Iterable[Markup]:
@@ -244,10 +216,10 @@ def _duplicates(statistics: Statistics) -> Iterable[Markup]:
             groups[name] = groups.get(name, 0) + records
         rows = [(name, f"{records:,}") for name, records in groups.items()]
         text = "Proteins that stand for several records with the same residues."
-        yield _section(
+        yield section(
             "Duplicates",
-            element("p", text, class_="quiet"),
-            _table(("records with the same residues", "proteins"), rows, class_="narrow"),
+            quiet(text),
+            table(("records with the same residues", "proteins"), rows, class_="narrow"),
         )
 
 
@@ -262,55 +234,5 @@ def _dropped(statistics: Statistics) -> Iterable[Markup]:
     ]
     if rows:
         text = "The first of each reason, in the order of their accessions, with their residues."
-        table = _table(("reason", "records"), rows, text_columns=2)
-        yield _section("Examples of dropped records", element("p", text, class_="quiet"), table)
-
-
-def _provenance(manifest: Manifest) -> Iterable[Markup]:
-    sources = element("div", *map(_source, manifest.provenance), class_="sources")
-    yield _section("Where the proteins come from", sources)
-
-
-def _source(source: Source) -> Markup:
-    given = {
-        "release": source.release,
-        "from": source.url,
-        "size": f"{source.bytes:,} bytes",
-        "publisher's checksum": source.checksum,
-        "XXH3-128": source.xxh3_128,
-    }
-    facts = {"licence": source.licence or "not given"} | {name: value for name, value in given.items() if value}
-    return element("div", element("b", source.name), _facts(facts), class_="source")
-
-
-def _making(manifest: Manifest) -> Iterable[Markup]:
-    configuration = {key.replace("_", " "): _value(value) for key, value in manifest.configuration.items()}
-    versions = ", ".join(f"{name} {version}" for name, version in manifest.software.items())
-    yield _section(
-        "How it was made", _facts(configuration | {"software": versions, "fingerprint": manifest.fingerprint})
-    )
-
-
-def _value(value: Any) -> str:
-    return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
-
-
-def _facts(facts: Mapping[str, str]) -> Markup:
-    pairs = ((element("dt", name), element("dd", value)) for name, value in facts.items())
-    return element("dl", *chain.from_iterable(pairs))
-
-
-def _section(heading: str, *children: Markup) -> Markup:
-    return element("section", element("h2", heading), *children)
-
-
-def _table(
-    headings: Sequence[str], rows: Iterable[Sequence[str]], *, text_columns: int = 1, class_: str = ""
-) -> Markup:
-    def cells(kind: str, texts: Sequence[str]) -> Iterable[Markup]:
-        for column, text in enumerate(texts):
-            yield element(kind, text, class_="number" if column >= text_columns else None)
-
-    head = element("thead", element("tr", *cells("th", headings)))
-    body = element("tbody", *(element("tr", *cells("td", row)) for row in rows))
-    return element("div", element("table", head, body), class_=f"scroll {class_}".strip())
+        examples = table(("reason", "records"), rows, text_columns=2)
+        yield section("Examples of dropped records", quiet(text), examples)

@@ -12,15 +12,12 @@ import pyarrow.compute as pc
 from pipeline.core.tokenizer import Tokenizer
 from pipeline.errors import ConfigurationError
 from pipeline.formats.absence import DROPPED_NAME, explain_absence
-from pipeline.formats.corpus_summary import REPORT_NAME, read_report
+from pipeline.formats.artefact_report import ArtefactReport, facts_of, report_of
 from pipeline.formats.manifest import File, Manifest, find_input, read_manifest
 from pipeline.formats.parquet import read_columns
-from pipeline.formats.report_tables import ReportTable, report_tables
 from pipeline.formats.shards import RowGroup, ShardFile
 
 LEFT_OUT = "left out: longer than a row (overlong)"
-
-_NOTHING: tuple[Any, ...] = (None, [], {}, False, "")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,58 +75,14 @@ class Search:
         return len(self.found)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CorpusReport:
-    """What ``report.json`` of a corpus says."""
-
-    document: dict[str, Any]
-    """For programs: summary and statistics."""
-    tables: tuple[ReportTable, ...]
-    """For people."""
-
-
-def summarise(folder: Path) -> tuple[Manifest, list[tuple[str, str]], CorpusReport | None]:
-    """The manifest, what it says as names and values, and the report of a corpus that has one.
+def summarise(folder: Path) -> tuple[Manifest, list[tuple[str, str]], ArtefactReport | None]:
+    """The manifest, what it says as names and values, and the report of a corpus or a plan that has one.
 
     Raises:
         ArtefactError: The folder is no finished artefact, or its report cannot be read.
     """
     manifest = read_manifest(folder)
-    facts = [("kind", manifest.kind), ("fingerprint", manifest.fingerprint)]
-    facts += [(key.replace("_", " "), f"{number:,}") for key, number in manifest.counts.items()]
-    facts += [(f"dropped: {reason}", f"{number:,}") for reason, number in manifest.reasons.items()]
-    facts += [("efficiency", _efficiency(manifest))] if "rows" in manifest.counts else []
-    told = {key: value for key, value in manifest.configuration.items() if value not in _NOTHING}
-    facts += [(key.replace("_", " "), _value(value)) for key, value in told.items()]
-    facts += [("files", f"{len(manifest.files):,}, {sum(file.bytes for file in manifest.files):,} bytes")]
-    facts += [("source", _source(source.name, source.release, source.licence)) for source in manifest.provenance]
-    return manifest, facts, _report(folder, manifest)
-
-
-def _report(folder: Path, manifest: Manifest) -> CorpusReport | None:
-    if manifest.kind != "corpus" or not (folder / REPORT_NAME).exists():
-        return None
-    summary, statistics = read_report(folder / REPORT_NAME)
-    document = {"summary": summary.model_dump(mode="json"), "statistics": statistics.model_dump(mode="json")}
-    return CorpusReport(document=document, tables=tuple(report_tables(manifest, summary, statistics)))
-
-
-def _efficiency(manifest: Manifest) -> str:
-    counts, length = manifest.counts, manifest.configuration["length"]
-    packed = 100 * counts["tokens"] / (counts["rows"] * length)
-    padded = 100 * counts["tokens"] / (counts["segments"] * length)
-    return f"{packed:.2f} % of the tokens are real ({padded:.2f} % with one protein a row)"
-
-
-def _value(value: Any) -> str:
-    if isinstance(value, dict):
-        set_ones = [f"{key.replace('_', ' ')} {_value(one)}" for key, one in value.items() if one not in _NOTHING]
-        return str(value.get("name", ", ".join(set_ones) or "none"))
-    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
-
-
-def _source(name: str, release: str | None, licence: str | None) -> str:
-    return ", ".join(part for part in (name, release, licence) if part)
+    return manifest, facts_of(manifest), report_of(folder, manifest)
 
 
 def packed_row(folder: Path, row: int, *, split: str | None = None) -> PackedRow:

@@ -107,7 +107,7 @@ class Shard:
 
     def _shards(self) -> list[_Shard]:
         shards: list[_Shard] = []
-        for split in dict.fromkeys(file.split for file in self.plan_manifest.files):
+        for split in dict.fromkeys(file.split for file in self.plan_manifest.tables):
             assert split is not None, "every file of a plan has a split"
             spans = list(self._spans(split))
             for index, (plan_part, part, first_row, num_rows) in enumerate(spans):

@@ -29,7 +29,7 @@ from pipeline.formats import parquet
 from pipeline.formats.manifest import Manifest, read_manifest
 from pipeline.formats.storage import remove_folder
 from pipeline.stages.ingest.stage import Ingest
-from pipeline.stages.pack import Pack
+from pipeline.stages.pack.stage import Pack
 from pipeline.stages.shard import Shard
 from pipeline.stages.verify.stage import verify
 from pipeline.streaming.reader import PackedReader

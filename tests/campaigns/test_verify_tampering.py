@@ -23,7 +23,7 @@ from pipeline.errors import DataError
 from pipeline.formats.manifest import fingerprint_of, read_manifest, write_manifest
 from pipeline.formats.shards import shard_name
 from pipeline.stages.ingest.stage import Ingest
-from pipeline.stages.pack import Pack
+from pipeline.stages.pack.stage import Pack
 from pipeline.stages.shard import Shard
 from pipeline.stages.verify.stage import verify
 

@@ -9,7 +9,7 @@ from pipeline.config import IngestConfig, PackConfig, ShardConfig
 from pipeline.engines.execution import SerialExecutor
 from pipeline.engines.runner import run_stage
 from pipeline.stages.ingest.stage import Ingest
-from pipeline.stages.pack import Pack
+from pipeline.stages.pack.stage import Pack
 from pipeline.stages.shard import Shard
 
 

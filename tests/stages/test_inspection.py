@@ -20,13 +20,34 @@ def test_a_summary_tells_what_the_manifest_says(small, kind):
     assert told["records"] == f"{manifest.counts['records']:,}"
     assert "source" in told
     assert ("efficiency" in told) == (kind != "corpus")
-    assert (report is None) == (kind != "corpus")
+    assert (report is None) == (kind == "shards")
 
 
 def test_a_summary_of_a_corpus_has_its_report(small):
     _, _, report = summarise(small.folder / "corpus")
     assert report.document["summary"]["num_records"] == small.corpus.counts["records"]
     assert report.tables[0].heading == "What became of the records"
+
+
+def test_a_summary_of_a_plan_has_its_report(small):
+    _, _, report = summarise(small.folder / "plan")
+    assert report.document["summary"]["num_rows"] == small.plan.counts["rows"]
+    assert report.document["statistics"]["rows"]["pad"] == small.plan.counts["segments"]
+    assert report.sentences == tuple(report.document["summary"]["sentences"])
+    assert report.tables[0].heading == "Where the tokens go"
+
+
+def test_a_plan_whose_report_was_taken_away_has_none(build, tmp_path):
+    made = build(tmp_path / "x", records=["MKV"])
+    (made.folder / "plan" / "report.json").unlink()
+    assert summarise(made.folder / "plan")[2] is None
+
+
+def test_a_report_of_something_else_is_no_report_of_a_plan(build, tmp_path):
+    made = build(tmp_path / "x", records=["MKV"])
+    (made.folder / "plan" / "report.json").write_bytes((made.folder / "corpus" / "report.json").read_bytes())
+    with pytest.raises(ArtefactError, match="expected the report of a plan"):
+        summarise(made.folder / "plan")
 
 
 def test_a_row_is_shown_token_by_token(small):

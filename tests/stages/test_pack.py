@@ -1,5 +1,7 @@
 """Corpus to plan: every record has its place, over-length policies, the same bytes whoever does it."""
 
+from collections import Counter
+
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
@@ -9,9 +11,14 @@ from pipeline.engines.execution import ProcessExecutor, SerialExecutor
 from pipeline.engines.runner import run_stage
 from pipeline.engines.stage import SilentWatcher
 from pipeline.errors import ArtefactError, ConfigurationError
+from pipeline.formats.corpus_statistics import bin_edges
+from pipeline.formats.manifest import fingerprint_of, read_manifest
 from pipeline.formats.plan import PLAN_SCHEMA
+from pipeline.formats.plan_page import plan_page
+from pipeline.formats.plan_summary import read_report
 from pipeline.formats.storage import file_digest
-from pipeline.stages.pack import Pack
+from pipeline.stages.pack.stage import Pack
+from pipeline.stages.verify.stage import verify
 
 LENGTH, SPECIAL = 64, 2
 
@@ -42,8 +49,6 @@ def test_a_plan_gives_every_record_one_place(small):
 
 
 def test_a_proteome_is_packed_at_the_lower_bound(quickstart):
-    from pipeline.formats.manifest import read_manifest
-
     counts = read_manifest(quickstart / "plan").counts
     assert counts["rows"] <= counts["rows_lower_bound"] + 1
     assert counts["tokens"] / (counts["rows"] * 1024) > 0.999
@@ -215,12 +220,47 @@ def test_no_over_length_policy_applies_to_concatenated_records(small, tmp_path):
     ("options", "told"),
     [
         ({"alignment": 8}, "--alignment 8: expected 1 with --algorithm concatenate"),
+        ({"max_segments": 9}, "--max-segments 9: expected 32767 with --algorithm concatenate"),
+        ({"order": "balanced"}, "--order balanced: expected random with --algorithm concatenate"),
         ({"tokenizer": "msa-transformer"}, "no token to stand between records"),
     ],
 )
 def test_what_cannot_be_concatenated_is_told_before_the_work_begins(small, options, told):
     with pytest.raises(ConfigurationError, match=told):
         Pack(small.folder / "corpus", PackConfig(**({"length": 64, "algorithm": "concatenate"} | options)))
+
+
+@pytest.mark.parametrize("algorithm", ["first-fit-decreasing", "best-fit-decreasing", "optimal"])
+def test_no_row_has_more_segments_than_asked(small, tmp_path, algorithm):
+    free = pack(small.folder / "corpus", tmp_path / "free", algorithm=algorithm)
+    assert max(most_segments(tmp_path / "free")) > 2
+    held = pack(small.folder / "corpus", tmp_path / "plan", algorithm=algorithm, max_segments=2)
+    assert max(most_segments(tmp_path / "plan")) == 2
+    assert held.counts["segments"] == free.counts["segments"]
+    assert held.counts["rows_lower_bound"] > free.counts["rows_lower_bound"]
+    assert held.counts["rows"] > free.counts["rows"]
+
+
+def most_segments(folder):
+    return [max(table.column("slot").to_pylist()) + 1 for table in plan_of(folder).values()]
+
+
+def test_optimal_needs_no_more_rows_and_is_the_same_whoever_does_it(build, tmp_path):
+    """Records of which first fit puts three in a row, where two and two would do."""
+    rng = np.random.default_rng(5)
+    records = list({"".join(rng.choice(list("ACDEFGHIKLMNPQRSTVWY"), size)) for size in rng.integers(16, 30, 3000)})
+    corpus = build(tmp_path / "made", records=records, records_per_part=1000).folder / "corpus"
+    fitted, best = (
+        pack(corpus, tmp_path / name, algorithm=name).counts["rows"] for name in ("first-fit-decreasing", "optimal")
+    )
+    assert best < 0.97 * fitted
+    with ProcessExecutor(2) as executor:
+        again = pack(corpus, tmp_path / "again", executor, algorithm="optimal")
+    assert again.fingerprint == read_manifest(tmp_path / "optimal").fingerprint
+    assert again.software["scipy"]
+    assert not list((tmp_path / "again").rglob(".*"))
+    with SerialExecutor() as executor:
+        assert verify(tmp_path / "again", executor=executor, watcher=SilentWatcher()).is_sound
 
 
 def test_padding_is_counted(small, tmp_path):
@@ -251,3 +291,95 @@ def test_a_row_must_hold_more_than_special_tokens(small, tmp_path):
 def test_digests_in_the_manifest_are_those_of_the_files(small):
     for file in small.plan.files:
         assert file_digest(small.folder / "plan" / file.path) == (file.bytes, file.xxh3_64)
+
+
+def test_reports_are_files_of_the_plan_and_no_part_of_its_fingerprint(small):
+    names = [file.path for file in small.plan.files]
+    assert names[-2:] == ["report.json", "report.html"]
+    assert [file.path for file in small.plan.tables] == names[:-2]
+    without = small.plan.model_copy(update={"files": small.plan.tables})
+    assert fingerprint_of(without) == small.plan.fingerprint
+    folder = small.folder / "plan"
+    statistics = read_report(folder / "report.json")[1]
+    assert (folder / "report.html").read_text() == plan_page(read_manifest(folder), statistics)
+    assert not (folder / ".scratch").exists()
+
+
+WAYS = {
+    "packed": {},
+    "windows": {"length": 32, "overlong": "windows"},
+    "aligned": {"alignment": 16, "order": "balanced"},
+    "few": {"max_segments": 2, "algorithm": "best-fit-decreasing"},
+    "optimal": {"algorithm": "optimal", "length": 48, "overlong": "drop"},
+    "pad": {"algorithm": "pad"},
+    "run on": {"algorithm": "concatenate", "length": 24},
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_the_report_counts_what_the_files_hold(small, tmp_path, way):
+    options = {"length": LENGTH} | WAYS[way]
+    manifest = pack(small.folder / "corpus", tmp_path / "plan", **options)
+    summary, statistics = read_report(tmp_path / "plan" / "report.json")
+    tokens, in_rows, divided = Counter(), Counter(), 0
+    for name, table in plan_of(tmp_path / "plan").items():
+        records = pq.read_table(small.folder / "corpus" / name).column("length").to_pylist()
+        used, entries, pieces = Counter(), table.to_pylist(), Counter()
+        for entry in entries:
+            is_end = entry["start"] + entry["length"] == records[entry["record"]]
+            full = used[entry["row"]] + entry["length"] == options["length"]
+            special = (is_end and not full) if way == "run on" else SPECIAL
+            used[entry["row"]] += entry["length"] + special
+            tokens[int(bin_edges(np.array([entry["length"] + special]))[0])] += 1
+            pieces[entry["record"]] += entry["length"] > 0
+        in_rows.update(Counter(table.column("row").to_pylist()).values())
+        divided += sum(number > 1 for number in pieces.values())
+    counts = manifest.counts
+    assert statistics.segment_tokens == tokens
+    assert statistics.segments_per_row == in_rows
+    assert statistics.records_divided == divided
+    assert sum(length * number for length, number in tokens.items()) == counts["tokens"]
+    assert statistics.rows[manifest.configuration["algorithm"]] == counts["rows"] == summary.num_rows
+    assert counts["rows_lower_bound"] <= statistics.lower_bound <= counts["rows"]
+    if way == "run on":
+        assert statistics.rows == {"concatenate": counts["rows"]}
+        assert statistics.policies == {}
+        return
+    chosen = statistics.policies[options.get("overlong", "crop-random")]
+    assert (chosen.segments, chosen.residues_lost) == (counts["segments"], counts["residues_lost"])
+    assert chosen.records_dropped == manifest.reasons["overlong"]
+
+
+@pytest.mark.parametrize("options", [{}, {"max_segments": 2, "alignment": 8}, {"overlong": "windows"}])
+def test_other_algorithms_and_policies_are_foretold(small, tmp_path, options):
+    """What the report of one plan says of others is what those come to."""
+    options = {"length": 48, **options}
+    pack(small.folder / "corpus", tmp_path / "plan", **options)
+    _, statistics = read_report(tmp_path / "plan" / "report.json")
+    for algorithm in ("best-fit-decreasing", "pad", "concatenate"):
+        other = {"length": 48} if algorithm == "concatenate" else options
+        counts = pack(small.folder / "corpus", tmp_path / algorithm, **other, algorithm=algorithm).counts
+        assert statistics.rows[algorithm] == counts["rows"]
+    for policy, outcome in statistics.policies.items():
+        made = pack(small.folder / "corpus", tmp_path / policy, **(options | {"overlong": policy}))
+        assert outcome.segments == made.counts["segments"]
+        assert outcome.residues_lost == made.counts["residues_lost"]
+        assert outcome.records_dropped == made.reasons["overlong"]
+
+
+def test_ranks_wait_less_in_balanced_order(build, tmp_path):
+    made = build(tmp_path / "many", records=many_records(), records_per_part=1_000, pack={"length": 32})
+    random = read_report(made.folder / "plan" / "report.json")[0]
+    pack(made.folder / "corpus", tmp_path / "plan", length=32, order="balanced")
+    balanced = read_report(tmp_path / "plan" / "report.json")[0]
+    assert (random.orders, balanced.orders) == (("random", "balanced"), ("balanced", "random"))
+    for one, other in zip(random.waits, balanced.waits, strict=True):
+        assert 1.5 * one.excess["balanced"] < one.excess["random"]
+        for order in random.orders:  # each plan is right about the other
+            assert one.excess[order] == pytest.approx(other.excess[order], rel=0.5)
+
+
+def many_records():
+    rng = np.random.default_rng(0)
+    letters = np.array(list("ACDEFGHIKLMNPQRSTVWY"))
+    return ["".join(rng.choice(letters, size)) for size in rng.integers(3, 30, 2_000)]

@@ -499,6 +499,49 @@ def test_every_count_that_can_be_derived_is_checked(copy, kind, change):
     assert any(finding.message.startswith(min(change)) for finding in check(copy / kind).findings)
 
 
+def resealed(folder, **update):
+    """Change a manifest so that its fingerprint fits."""
+    manifest = read_manifest(folder).model_copy(update=update)
+    write_manifest(folder, manifest.model_copy(update={"fingerprint": fingerprint_of(manifest)}))
+
+
+@pytest.mark.parametrize(
+    ("kind", "key", "value"),
+    [
+        ("plan", "overlong", "crop-end"), ("plan", "overlong", "run-on"), ("plan", "length", "64"),
+        ("plan", "alignment", 0), ("shards", "rows_per_group", None), ("shards", "layout", "lisu"),
+        ("shards", "tokenizer", {}), ("shards", "algorithm", "concatenate"),
+    ],
+)  # fmt: skip
+def test_a_setting_that_cannot_be_is_told_before_it_is_relied_on(copy, kind, key, value):
+    resealed(copy / kind, configuration=read_manifest(copy / kind).configuration | {key: value})
+    findings = check(copy / kind).findings
+    wanted = "overlong" if key == "algorithm" else key
+    assert any(f.path == "manifest.json" and f.message.startswith(f"configuration: {wanted}: found") for f in findings)
+
+
+@pytest.mark.parametrize("kind", ["plan", "shards"])
+def test_more_segments_than_a_row_may_hold_are_found(copy, kind):
+    resealed(copy / kind, configuration=read_manifest(copy / kind).configuration | {"max_segments": 2})
+    assert any("expected at most 2 segments, found" in finding.message for finding in check(copy / kind).findings)
+
+
+@pytest.mark.parametrize("kind", ["plan", "shards"])
+def test_a_split_that_is_not_that_of_its_file_is_told(copy, kind):
+    files = read_manifest(copy / kind).files
+    resealed(copy / kind, files=(files[0].model_copy(update={"split": "valid"}), *files[1:]))
+    assert any(f.message.startswith("files: expected ") for f in check(copy / kind).findings)
+
+
+@pytest.mark.parametrize("kind", ["plan", "shards"])
+def test_another_provenance_than_that_of_the_corpus_is_told(copy, kind):
+    source = read_manifest(copy / kind).provenance[0].model_copy(update={"licence": "CC0-1.0"})
+    resealed(copy / kind, provenance=(source,))
+    assert [f.message for f in check(copy / kind).findings] == [
+        "provenance: expected that of the corpus, found another"
+    ]
+
+
 @pytest.mark.parametrize(("kind", "reason"), [("shards", "overlong"), ("plan", "overlong"), ("corpus", "invalid-gap")])
 def test_reasons_are_checked(copy, kind, reason):
     manifest = read_manifest(copy / kind)

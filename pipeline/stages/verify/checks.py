@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from pipeline.errors import PipelineError
-from pipeline.formats.manifest import File
+from pipeline.formats.manifest import File, add_counts
 from pipeline.formats.storage import file_digest
 
 
@@ -94,8 +94,5 @@ def guarded(name: str, check: Callable[[], Checked]) -> Checked:
 
 def merged(results: Sequence[Checked]) -> Checked:
     """Counts added up, findings one after another."""
-    counts: dict[str, int] = {}
-    for result in results:
-        for key, number in result.counts.items():
-            counts[key] = counts.get(key, 0) + number
+    counts = add_counts(result.counts for result in results)
     return Checked(counts=counts, findings=tuple(finding for result in results for finding in result.findings))

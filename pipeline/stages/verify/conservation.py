@@ -2,6 +2,9 @@
 
 from typing import Any
 
+import numpy as np
+
+from pipeline.core.packing import length_histogram, lower_bound
 from pipeline.core.pieces import Overlong
 from pipeline.core.tokenizer import Tokenizer
 from pipeline.formats.plan import is_concatenated
@@ -27,5 +30,17 @@ def account_of(record_lengths: Integers, configuration: dict[str, Any], tokenize
     length = int(configuration["length"])
     if is_concatenated(configuration):
         return RunOn(record_lengths, length)
-    policy = Overlong(configuration["overlong"])
-    return Coverage(record_lengths, max_residues=tokenizer.max_residues(length), policy=policy)
+    alignment, max_segments = int(configuration["alignment"]), int(configuration["max_segments"])
+
+    def least_rows(residues: Integers) -> int:
+        occupied = -(-(residues + tokenizer.num_special_tokens) // alignment) * alignment
+        # A segment that is too long is told elsewhere.
+        return lower_bound(length_histogram(np.minimum(occupied, length), length), length, max_segments)
+
+    return Coverage(
+        record_lengths,
+        max_residues=tokenizer.max_residues(length),
+        policy=Overlong(configuration["overlong"]),
+        max_segments=max_segments,
+        least_rows=least_rows,
+    )

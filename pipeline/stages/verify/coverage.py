@@ -9,6 +9,7 @@ What is declared follows from the over-length policy and the number of residues 
     drop                    none
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -35,19 +36,35 @@ class Coverage:
         record_lengths: int64 [records] residues of each record of the part.
         max_residues: Residues that fit into a row.
         policy: The over-length policy.
+        max_segments: Most segments a row may hold.
+        least_rows: Rows that segments of so many residues cannot do without.
     """
 
-    def __init__(self, record_lengths: Integers, *, max_residues: int, policy: Overlong) -> None:
+    def __init__(
+        self,
+        record_lengths: Integers,
+        *,
+        max_residues: int,
+        policy: Overlong,
+        max_segments: int,
+        least_rows: Callable[[Integers], int],
+    ) -> None:
         self._lengths = record_lengths
         self._max_residues = max_residues
         self._policy = policy
+        self._max_segments = max_segments
+        self._least_rows = least_rows
         self._seen: list[Segments] = []
 
     def enter(self, name: str, segments: Segments) -> list[Finding]:
-        """The next rows; where a segment is does not matter, so that there is nothing to tell before the end."""
-        del name
+        """The next rows; where a segment is does not matter, so that the rest is told at the end."""
         self._seen.append(segments)
-        return []
+        num_segments, most = np.diff(segments.row_offsets), self._max_segments
+        return first_broken(
+            name,
+            num_segments > most,
+            lambda at: f"row {segments.first_row + at}: expected at most {most} segments, found {num_segments[at]}",
+        )
 
     def skip(self) -> None:
         """Nothing: whoever cannot take in some rows does not close the account."""
@@ -103,9 +120,11 @@ class Coverage:
         return {
             "records": len(self._lengths),
             "segments": len(pieces.record),
+            "most_segments": max((int(np.diff(seen.row_offsets).max(initial=0)) for seen in self._seen), default=0),
             "residues": residues,
             "residues_packed": packed,
             "residues_lost": residues - packed,
+            "rows_lower_bound": self._least_rows(pieces.length),
             "records_cropped": num_overlong if policy in {Overlong.CROP_START, Overlong.CROP_RANDOM} else 0,
             "records_windowed": num_overlong if policy is Overlong.WINDOWS else 0,
             "overlong": num_overlong if policy is Overlong.DROP else 0,

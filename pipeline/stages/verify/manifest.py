@@ -14,6 +14,7 @@ from typing import Any
 
 from pipeline.core.concatenation import RUN_ON
 from pipeline.core.pieces import Overlong
+from pipeline.core.row_order import RowOrder
 from pipeline.core.tokenizer import Tokenizer
 from pipeline.errors import PipelineError
 from pipeline.formats.corpus import part_name
@@ -76,7 +77,6 @@ def _expected_counts(manifest: Manifest, corpus: Manifest | None, found: dict[st
     counts = {key: number for key, number in found.items() if key not in {"files", "overlong"}}
     if corpus is None:
         return counts | {"records_read": counts["records"] + counts["records_merged"] + sum(manifest.reasons.values())}
-    counts["rows_lower_bound"] = -(-counts["tokens_aligned"] // manifest.configuration["length"])
     if manifest.kind == "shards":
         counts |= {key: corpus.counts[key] for key in ("records_read", "records_merged")}
         counts |= {f"shard_{key}": counts[key] for key in ("rows", "tokens", "segments")}
@@ -186,6 +186,8 @@ def _at_least_one(value: Any) -> bool:
 _SETTINGS: dict[str, Callable[[Any], bool]] = {
     "length": _at_least_one,
     "alignment": _at_least_one,
+    "max_segments": _at_least_one,
+    "order": lambda value: value in list(RowOrder),
     "algorithm": lambda value: isinstance(value, str),
     "overlong": lambda value: value in [*Overlong, RUN_ON],
     "tokenizer": lambda value: bool(Tokenizer.from_document(value)),

@@ -29,7 +29,7 @@ class RunOn:
         self._lengths = record_lengths
         self._row_length = row_length
         self._begun = np.zeros(len(record_lengths), dtype=np.int64)
-        self._num_segments = 0
+        self._num_segments = self._most_segments = 0
         self._num_residues = 0
         # Where the stream stands: in which record (−1 before the first), after how many of its tokens.
         self._record, self._after = -1, 0
@@ -42,6 +42,7 @@ class RunOn:
         findings = [*self._check_rows(name, segments, tokens), *self._check_stream(name, segments, tokens)]
         self._begun += np.bincount(segments.record[segments.start == 0], minlength=len(self._begun))
         self._num_segments += len(tokens)
+        self._most_segments = max(self._most_segments, int(np.diff(segments.row_offsets).max(initial=0)))
         self._num_residues += int(segments.length.sum())
         if len(tokens):
             self._record, self._after = int(segments.record[-1]), int(segments.start[-1] + tokens[-1])
@@ -66,9 +67,11 @@ class RunOn:
         counts = {
             "records": len(self._lengths),
             "segments": self._num_segments,
+            "most_segments": self._most_segments,
             "residues": residues,
             "residues_packed": self._num_residues,
             "residues_lost": residues - self._num_residues,
+            "rows_lower_bound": -(-(residues + len(self._lengths)) // self._row_length),
             "records_cropped": 0,
             "records_windowed": 0,
             "overlong": 0,
