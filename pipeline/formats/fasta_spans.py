@@ -217,16 +217,6 @@ def shift_of(path: Path, span: Span) -> Shift:
     return Shift(num_records, num_lines, num_bytes - first_byte(path, span))
 
 
-def lines_before(path: Path, start: int) -> int:
-    """Line feeds in front of a span: only an error message needs them."""
-    return shift_of(path, Span(start, None)).lines
-
-
-def records_before(path: Path, start: int) -> int:
-    """Records in front of a span: only an error message needs them."""
-    return shift_of(path, Span(start, None)).records
-
-
 _STARTS: dict[str, Callable[[BinaryIO, Iterable[int]], Iterator[_Place]]] = {
     "none": lambda _, wanted: (_Place(0, max(0, byte - 1)) for byte in wanted),
     "gzip": lambda file, wanted: (_Place(member, 0) for member in block_starts(file, wanted)),

@@ -2,6 +2,7 @@
 
 import gzip
 import random
+from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -268,12 +269,26 @@ def test_nucleotides_are_pointed_out(tmp_path, ecoli):
     assert heard.texts == []
 
 
+def test_bgzip_without_its_last_block_is_pointed_out(tmp_path, ecoli):
+    """Cut off between two blocks, it reads as a whole file."""
+    from Bio.bgzf import BgzfWriter
+
+    whole, short = tmp_path / "whole.fasta.gz", tmp_path / "short.fasta.gz"
+    with BgzfWriter(str(whole)) as writer:
+        writer.write(gzip.decompress(Path(ecoli).read_bytes()))
+    short.write_bytes(whole.read_bytes()[:-28])
+    for file, told in ((whole, []), (short, [f"{short}: does not end with the empty block"])):
+        heard = Warnings()
+        ingest(tmp_path / file.stem, file, watcher=heard)
+        assert [text[: len(start)] for text, start in zip(heard.texts, told, strict=True)] == told
+
+
 @pytest.mark.parametrize(
     ("content", "told"),
     [
         (b"", "empty"),
         (b"hello\n", "expected a header line starting with '>'"),
-        (gzip.compress(b">a\nMK\n" * 100)[:-9], "expected"),
+        (gzip.compress(b">a\nMK\n" * 100, mtime=0)[:-9], "expected"),
     ],
 )
 def test_a_bad_file_is_one_sentence_and_leaves_no_corpus(tmp_path, content, told):

@@ -17,6 +17,7 @@ from pipeline.core import alphabet
 from pipeline.core.replacement import replacement_table
 from pipeline.engines.stage import Round, Rounds, Task, TaskResult, files_of, relative_path, total
 from pipeline.errors import InputFormatError, IntegrityError
+from pipeline.formats.block_compression import lacks_end_marker
 from pipeline.formats.corpus import num_parts_for, part_name, power_of_two_above
 from pipeline.formats.corpus_statistics import Statistics, merge
 from pipeline.formats.corpus_summary import REPORT_NAME, report_document
@@ -86,7 +87,7 @@ class Ingest:
         self._run_bytes = run_bytes_for(worker_bytes, self.files)
         spans = [(raw, span) for raw in self.files for span in self._spans(raw)]
         tasks = [self._read_task(index, raw, span) for index, (raw, span) in enumerate(spans)]
-        read = yield Round(label="read", tasks=tasks)
+        read = yield Round(label="read", tasks=tasks, warnings=_cut_off_warnings(self.files))
         counts, reasons = total(read, "counts"), total(read, "reasons")
         num_kept = counts["records_read"] - sum(reasons.values())
         if not num_kept:
@@ -171,6 +172,16 @@ def _reports(folder: Path, manifest: Manifest, results: Sequence[TaskResult]) ->
     write_json(folder / REPORT_NAME, report_document(manifest.fingerprint, statistics))
     write_text(folder / PAGE_NAME, report_page(manifest, statistics))
     return document_entry(folder, REPORT_NAME), document_entry(folder, PAGE_NAME)
+
+
+def _cut_off_warnings(files: Sequence[InputFile]) -> list[str]:
+    """A warning for each bgzip file that may have been cut off between two blocks, where it reads as a whole one."""
+    return [
+        f"{raw.path}: does not end with the empty block that bgzip puts last: it may have been cut off; compare its "
+        "size with the publisher's"
+        for raw in files
+        if lacks_end_marker(raw.path)
+    ]
 
 
 def _nucleotide_warnings(paths: Sequence[Path], read: Sequence[TaskResult]) -> list[str]:
