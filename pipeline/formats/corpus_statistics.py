@@ -20,6 +20,7 @@ Everything is an exact count, with two exceptions that keep the size of one task
 Cost: about 2 ns a residue for the composition, and sorting the lengths and taxa of a part.
 """
 
+import heapq
 import re
 from collections import Counter
 from collections.abc import Hashable, Iterable, Mapping
@@ -110,7 +111,7 @@ class Statistics(BaseModel):
 
     def capped(self) -> "Statistics":
         """With the most frequent taxa alone: for reports, and the last step, since what is left out cannot be added."""
-        taxa = dict(most_frequent(self.taxa)[:MAX_REPORTED_TAXA])
+        taxa = dict(most_frequent(self.taxa, MAX_REPORTED_TAXA))
         names = {taxon: name for taxon, name in self.taxon_names.items() if taxon in taxa}
         return self.model_copy(update={"taxa": taxa, "taxon_names": names})
 
@@ -131,8 +132,10 @@ def merge(many: Iterable[Statistics]) -> Statistics:
         for taxon, name in one.taxon_names.items():
             names[taxon] = min(name, names.get(taxon, name))
         numbers.update({name: getattr(one, name) for name in _NUMBERS})
-    return Statistics(
-        **{name: _sorted(counter) for name, counter in counters.items()},
+    # A large corpus has a hundred thousand taxa: each copy of their counts goes before the next one is made, and what was
+    # validated once is not copied to be validated again.
+    return Statistics.model_construct(
+        **{name: _sorted(counters.pop(name)) for name in _COUNTERS},
         taxon_names=_sorted(names),
         longest=tuple(longest),
         dropped_examples={reason: tuple(records) for reason, records in sorted(examples.items())},
@@ -145,16 +148,20 @@ _NUMBERS = ("records_merged", "taxon_uncertainty", "records_without_taxon")
 
 
 def _sorted(items: Mapping[Any, Any]) -> dict[Any, Any]:
-    return dict(sorted(items.items()))
+    return {key: items[key] for key in sorted(items)}
 
 
 def _first_longest(records: Iterable[NamedRecord]) -> list[NamedRecord]:
     return sorted(records, key=lambda record: (-record.length, record.accession))[:MAX_LONGEST]
 
 
-def most_frequent(counts: Mapping[Key, int]) -> list[tuple[Key, int]]:
-    """Keys and counts, the largest count first, then the smallest key."""
-    return sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+def most_frequent(counts: Mapping[Key, int], number: int | None = None) -> list[tuple[Key, int]]:
+    """Keys and counts, the largest count first, then the smallest key; at most ``number`` of them."""
+
+    def rank(item: tuple[Key, int]) -> Any:
+        return -item[1], item[0]
+
+    return sorted(counts.items(), key=rank) if number is None else heapq.nsmallest(number, counts.items(), key=rank)
 
 
 def bin_edges(numbers: npt.NDArray[np.integer]) -> npt.NDArray[np.int64]:

@@ -182,3 +182,8 @@ def test_reports_show_the_most_frequent_taxa_alone():
 )
 def test_organisms_are_read_from_descriptions(description, name):
     assert organism(description) == name
+
+
+@given(st.dictionaries(st.integers(0, 50), st.integers(0, 5)), st.integers(0, 60))
+def test_the_most_frequent_are_the_first_of_all(counts, number):
+    assert most_frequent(counts, number) == most_frequent(counts)[:number]
