@@ -134,9 +134,9 @@ def merge(many: Iterable[Statistics]) -> Statistics:
         numbers.update({name: getattr(one, name) for name in _NUMBERS})
     # A large corpus has a hundred thousand taxa: each copy of their counts goes before the next one is made, and what
     # was validated once is not copied to be validated again.
-    values: dict[str, Any] = {name: _sorted(counters.pop(name)) for name in _COUNTERS}
+    values: dict[str, Any] = {name: _sorted(counters.pop(name)) for name in _COUNTERS} | dict(numbers)
     values["dropped_examples"] = {reason: tuple(records) for reason, records in sorted(examples.items())}
-    return Statistics.model_construct(**values, taxon_names=_sorted(names), longest=tuple(longest), **dict(numbers))
+    return Statistics.model_construct(**values, taxon_names=_sorted(names), longest=tuple(longest))
 
 
 _COUNTERS = ("lengths", "composition", "sources", "source_residues", "num_merged", "taxa", "dropped")
