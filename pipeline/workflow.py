@@ -18,13 +18,12 @@ from pipeline.core.tokenizer import load_tokenizer
 from pipeline.engines.execution import Executor
 from pipeline.engines.runner import StageOutcome, run_stage
 from pipeline.engines.stage import Stage, Watcher
-from pipeline.errors import ConfigurationError
 from pipeline.formats.manifest import Manifest
 from pipeline.stages.ingest.stage import Ingest
-from pipeline.stages.pack import Pack
+from pipeline.stages.pack.stage import Pack
 from pipeline.stages.shard import Shard
 from pipeline.stages.verify.stage import Report, verify
-from pipeline.streaming.objectives import as_objective
+from pipeline.streaming.objectives import as_objective, check_objective
 from pipeline.streaming.reader import PackedReader
 
 
@@ -114,16 +113,13 @@ def check_recipe(recipe: Recipe) -> None:
     """What can be wrong in the last stage is told before the first one takes hours.
 
     Raises:
-        ConfigurationError: An unknown tokenizer, schedule or rate, or masks for a tokenizer without a mask token.
+        ConfigurationError: An unknown tokenizer, schedule or rate, or an objective that the tokenizer has no token for.
     """
     tokenizer = load_tokenizer(recipe.pack.tokenizer)
     tokenizer.max_residues(recipe.pack.length)
     objective = as_objective(recipe.stream.objective) if recipe.stream is not None else None
-    if objective is not None and tokenizer.mask_id is None:
-        raise ConfigurationError(
-            f"stream.objective: {objective.name} needs a mask token, which tokenizer {tokenizer.name} has not",
-            hint="leave the objective out, or choose another tokenizer",
-        )
+    if objective is not None:
+        check_objective(objective, tokenizer)
 
 
 def read_epoch(shards: Path, config: StreamConfig, clock: Callable[[], float] = time.perf_counter) -> Reading:

@@ -65,10 +65,14 @@ def test_modules_are_documented_and_small(name):
             assert ast.get_docstring(node), f"{name}.{node.name}"
 
 
+EXPORTING = {"pipeline.streaming.objectives"}
+"""Packages whose names are public, one class a module."""
+
+
 def test_packages_export_nothing():
     for path in pipeline.__path__:
         for module in pkgutil.walk_packages([path], "pipeline."):
-            if module.ispkg:
+            if module.ispkg and module.name not in EXPORTING:
                 source = inspect.getsource(importlib.import_module(module.name))
                 assert not re.search(r"^(from|import) ", source, flags=re.MULTILINE), module.name
 

@@ -8,45 +8,33 @@ Segments lie one after another in a row, each with its special tokens; only resi
     corrupted   cls  M  *  T  R  eos cls  G  S  eos pad pad      * is the mask token
     labels      -100 .  K  .  V  ...                             the original id; -100 elsewhere
 
-Each residue is selected independently with the rate of its segment. Whether it is, and what it becomes, depends on
-(seed, epoch, record key, start, position) alone: not on rank, worker, batch size, row or neighbours (law 7). Position
-counts the residues of the segment from 0, so special tokens do not matter either.
+Each residue is selected independently with the rate of its segment, or a segment has a given number of residues
+selected. Which ones, and what they become, depends on (seed, epoch, record key, start, position) alone: not on rank,
+worker, batch size, row or neighbours (law 7). Position counts the residues of the segment from 0, so special tokens do
+not matter either.
 
 One draw of the counter hash decides about one residue: its upper 32 bits whether it is selected, its lower 32 bits its
 fate (mask, random residue, itself). A random residue takes a second draw, under a key of its own purpose.
 
-Cost: 12 to 20 ns a token on one core with 32 rows of 1,024, the copies of tokens and labels included; 9 to 17 with 256.
+Cost: 9 ns a token on one core with a schedule and 12 with a plain rate, copies included, in blocks of 512 rows of 1,024
+as the reader has them; 18 to 20 with 32 rows (tests/benchmarks/objectives.py, both processors busy with other things).
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from pipeline.core.noise import Constant, Schedule, draw_rates
-from pipeline.core.randomness import (
-    PURPOSE_MASK,
-    PURPOSE_REPLACEMENT,
-    UInt64Array,
-    below,
-    derive_key,
-    draw,
-    draw_runs,
-)
-
-IntArray = npt.NDArray[np.integer]
-Positions = npt.NDArray[np.int64]
+from pipeline.core.randomness import PURPOSE_MASK, PURPOSE_REPLACEMENT, UInt64Array, draw, draw_runs
+from pipeline.core.replacement_pool import Pool
+from pipeline.core.segments import RESIDUES_AT_A_TIME, Int64Array, IntArray, Segments, slices
+from pipeline.core.shuffled_runs import random_subsets
 
 IGNORED = -100
 """The label of a token that the loss leaves out: ``torch.nn.functional.cross_entropy``'s default."""
-
-_RESIDUES_AT_A_TIME = 12_000
-# Arrays of eight bytes a residue stay below 128 KiB, above which malloc maps fresh pages for each: with 15,000 a batch
-# of 32 rows of 1,024 takes twice as long.
-_LOWER_HALF = np.uint64(0xFFFFFFFF)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,38 +57,18 @@ ABSORBING = Corruption(mask=1.0, random=0.0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Segments:
-    """Where the segments of a batch of rows lie and which records they are.
+class Fate:
+    """What selected residues become.
 
     Attributes:
-        row_offsets: int64 [rows + 1]; the segments of row r are those from row_offsets[r] to row_offsets[r + 1].
-        lengths: Tokens of each segment with its special tokens, integers [segments].
-        record_keys: uint64 [segments].
-        starts: First residue of each segment in its record, integers [segments].
-        num_prefix: Special tokens before the residues of each segment.
-        num_suffix: Special tokens after them.
-        alignment: A segment occupies its length rounded up to a multiple of this.
+        corruption: The shares of masks and of random residues.
+        mask_id: The mask token.
+        pool: What random residues are drawn from.
     """
 
-    row_offsets: IntArray
-    lengths: IntArray
-    record_keys: UInt64Array
-    starts: IntArray
-    num_prefix: int
-    num_suffix: int
-    alignment: int = 1
-
-    def num_residues(self) -> Positions:
-        """Residues of each segment, int64 [segments]."""
-        return np.maximum(self.lengths.astype(np.int64) - (self.num_prefix + self.num_suffix), 0)
-
-    def first_residues(self, row_length: int) -> Positions:
-        """Where each segment's first residue is among the tokens of all rows of ``row_length``, int64 [segments]."""
-        occupied = -(-self.lengths.astype(np.int64) // self.alignment) * self.alignment
-        before = np.concatenate(([0], np.cumsum(occupied)))
-        in_row = before[:-1] - np.repeat(before[self.row_offsets[:-1]], np.diff(self.row_offsets))
-        rows = np.repeat(np.arange(len(self.row_offsets) - 1), np.diff(self.row_offsets))
-        return np.asarray(rows * row_length + in_row + self.num_prefix)
+    corruption: Corruption
+    mask_id: int
+    pool: Pool
 
 
 def mask_tokens(
@@ -111,7 +79,7 @@ def mask_tokens(
     seed: int,
     epoch: int,
     mask_id: int,
-    pool: IntArray,
+    pool: Pool,
     corruption: Corruption | None = None,
     special_ids: tuple[int, ...] = (),
     label_type: npt.DTypeLike = np.int64,
@@ -125,7 +93,7 @@ def mask_tokens(
         seed: Of the run.
         epoch: Each epoch masks anew.
         mask_id: The mask token.
-        pool: Residues that a random replacement is drawn from, integers [pool size]; usually the 20 standard ones.
+        pool: What random replacements are drawn from.
         corruption: What becomes of a selected residue: by default ``BERT`` for a plain rate, else ``ABSORBING``.
         special_ids: Tokens that are never selected wherever they stand, for layouts whose special tokens are not at
             the same place in each segment (concatenation).
@@ -135,68 +103,148 @@ def mask_tokens(
         The corrupted tokens, dtype and shape of ``input_ids``, and the labels [rows, row length]: the original token
         where one was selected, ``IGNORED`` elsewhere.
     """
+    rates = draw_rates(schedule, seed, epoch, segments.record_keys, segments.starts)
+    fate = Fate(
+        corruption=corruption or (BERT if isinstance(schedule, Constant) else ABSORBING), mask_id=mask_id, pool=pool
+    )
+    return mask_at_rates(
+        input_ids, segments, rates, seed=seed, epoch=epoch, fate=fate, special_ids=special_ids, label_type=label_type
+    )
+
+
+def mask_at_rates(
+    input_ids: IntArray,
+    segments: Segments,
+    rates: npt.NDArray[np.float64],
+    *,
+    seed: int,
+    epoch: int,
+    fate: Fate,
+    special_ids: tuple[int, ...] = (),
+    label_type: npt.DTypeLike = np.int64,
+) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+    """Select each residue with the rate of its segment.
+
+    Args:
+        input_ids: Tokens, integers [rows, row length]; not changed.
+        segments: The segments of the rows.
+        rates: float64 [segments], from 0 to 1: 1 selects every residue.
+        seed: Of the run.
+        epoch: Each epoch masks anew.
+        fate: What selected residues become.
+        special_ids: Tokens that are never selected wherever they stand.
+        label_type: dtype of the labels, signed.
+
+    Returns:
+        As ``mask_tokens``.
+    """
     corrupted = np.array(input_ids, order="C")
     labels = np.full(corrupted.shape, IGNORED, dtype=label_type)
     tokens, targets = corrupted.reshape(-1), labels.reshape(-1)
-    identity = (seed, epoch, segments.record_keys, segments.starts)
-    keys = derive_key(PURPOSE_MASK, *identity)
-    limits = _limits(draw_rates(schedule, *identity))
-    fate = _Fate(corruption or (BERT if isinstance(schedule, Constant) else ABSORBING), mask_id, np.asarray(pool))
-    replacement_keys = derive_key(PURPOSE_REPLACEMENT, *identity) if fate.corruption.random else keys
-    counts, first_residues = segments.num_residues(), segments.first_residues(corrupted.shape[1])
-    for few in _slices(counts):
-        draws = _Draws(draw_runs(keys[few], counts[few]), counts[few])
-        residues, places = draws.select(limits[few], first_residues[few])
+    keys, limits = segments.keys(PURPOSE_MASK, seed, epoch), _limits(rates)
+    counts, firsts = segments.num_residues(), segments.first_residues(corrupted.shape[-1])
+    # A run goes from the first residue of a segment to that of the next one. Draws for the special tokens and the
+    # padding between them cost less than leaving them out would, and a limit of 0 selects none.
+    runs = np.diff(firsts, append=tokens.size)
+    limits_of_runs = np.stack((limits, np.zeros_like(limits)), axis=1)
+    parts_of_runs = np.stack((counts, runs - counts), axis=1)
+    spared = _Spared(fate)
+    for few in slices(runs, RESIDUES_AT_A_TIME):
+        bits = draw_runs(keys[few], runs[few])
+        selected = bits < np.repeat(limits_of_runs[few].reshape(-1), parts_of_runs[few].reshape(-1))
+        first = int(firsts[few.start])
+        here = slice(first, first + len(bits))
         if special_ids:
-            kept = np.isin(tokens[places], special_ids, invert=True)
-            residues, places = residues[kept], places[kept]
-        originals = tokens[places]
-        targets[places] = originals
-        tokens[places] = fate.of(originals, residues, draws, replacement_keys[few])
+            selected &= np.isin(tokens[here], special_ids, invert=True)
+        _hide(tokens[here], targets[here], selected, fate.mask_id)
+        spared.note(bits, selected, first)
+    spared.become(tokens, targets, firsts, lambda: segments.keys(PURPOSE_REPLACEMENT, seed, epoch))
     return corrupted, labels
 
 
-@dataclass(frozen=True, slots=True)
-class _Draws:
-    """One draw for each residue of some segments, end to end: uint64 [residues], and how many each segment has."""
+def mask_exactly(
+    input_ids: IntArray,
+    segments: Segments,
+    sizes: Int64Array,
+    *,
+    seed: int,
+    epoch: int,
+    mask_id: int,
+    label_type: npt.DTypeLike = np.int64,
+) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+    """Turn a given number of residues of each segment into the mask token, drawn without replacement.
 
-    bits: UInt64Array
-    counts: Positions
+    Args:
+        input_ids: Tokens, integers [rows, row length]; not changed.
+        segments: The segments of the rows.
+        sizes: Residues to mask, int64 [segments], none above the residues of its segment.
+        seed: Of the run.
+        epoch: Each epoch masks anew.
+        mask_id: The mask token.
+        label_type: dtype of the labels, signed.
 
-    def select(self, limits: UInt64Array, first_residues: Positions) -> tuple[Positions, Positions]:
-        """The selected residues, as indices into ``bits`` and into the tokens of the rows; arguments [segments]."""
-        chosen = np.flatnonzero(self.bits < np.repeat(limits, self.counts))
-        ends = np.cumsum(self.counts)
-        num_chosen = np.diff(np.searchsorted(chosen, ends), prepend=0)
-        return chosen, chosen + np.repeat(first_residues - (ends - self.counts), num_chosen)
+    Returns:
+        As ``mask_tokens``.
+    """
+    corrupted = np.array(input_ids, order="C")
+    labels = np.full(corrupted.shape, IGNORED, dtype=label_type)
+    tokens, targets = corrupted.reshape(-1), labels.reshape(-1)
+    keys = segments.keys(PURPOSE_MASK, seed, epoch)
+    counts, firsts = segments.num_residues(), segments.first_residues(corrupted.shape[-1])
+    for few in slices(counts, RESIDUES_AT_A_TIME):
+        places = random_subsets(keys[few], counts[few], sizes[few]) + np.repeat(firsts[few], sizes[few])
+        targets[places] = tokens[places]
+        tokens[places] = mask_id
+    return corrupted, labels
 
-    def locate(self, residues: Positions) -> tuple[Positions, Positions]:
-        """Segment, and position in it, of indices into ``bits``."""
-        ends = np.cumsum(self.counts)
-        segments = np.searchsorted(ends, residues, side="right")
-        return segments, residues - (ends - self.counts)[segments]
+
+def _hide(tokens: IntArray, targets: IntArray, selected: npt.NDArray[np.bool_], mask_id: int) -> None:
+    """Selected tokens become targets, and then masks, by arithmetic on bits: indices would cost several times more."""
+    ones = np.negative(selected.astype(tokens.dtype))  # all bits set where a token is selected
+    wide_ones = np.negative(selected.astype(targets.dtype))
+    originals = tokens.astype(targets.dtype)
+    originals ^= IGNORED
+    originals &= wide_ones
+    targets ^= originals  # which is IGNORED ^ original ^ IGNORED there
+    ones &= tokens ^ tokens.dtype.type(mask_id)
+    tokens ^= ones
 
 
-@dataclass(frozen=True, slots=True)
-class _Fate:
-    """What selected residues become."""
+class _Spared:
+    """Selected residues that do not become masks but random ones, or stay: few, so that they are put back at the end.
 
-    corruption: Corruption
-    mask_id: int
-    pool: IntArray
+    Args:
+        fate: What selected residues become.
+    """
 
-    def of(self, originals: IntArray, residues: Positions, draws: _Draws, replacement_keys: UInt64Array) -> IntArray:
-        """New tokens [selected] for the selected ``residues`` of ``draws``; ``replacement_keys`` are [segments]."""
-        masks = np.full_like(originals, self.mask_id)
-        if self.corruption.mask >= 1.0:
-            return masks
-        lower = draws.bits[residues] & _LOWER_HALF
-        masked = lower < _share(self.corruption.mask)
-        becomes = np.where(masked, masks, originals)
-        replaced = np.flatnonzero(~masked & (lower < _share(self.corruption.mask + self.corruption.random)))
-        segments, positions = draws.locate(residues[replaced])
-        becomes[replaced] = self.pool[below(draw(replacement_keys[segments], positions), len(self.pool))]
-        return becomes
+    def __init__(self, fate: Fate) -> None:
+        self._fate = fate
+        self._places: list[Int64Array] = []
+        self._lower: list[npt.NDArray[np.uint32]] = []
+
+    def note(self, bits: UInt64Array, selected: npt.NDArray[np.bool_], first: int) -> None:
+        """Find those among some tokens, of which ``first`` is the place of the first."""
+        if self._fate.corruption.mask >= 1.0:
+            return
+        lower = bits.astype(np.uint32)  # the lower half
+        here = np.flatnonzero(selected & (lower >= np.uint32(_share(self._fate.corruption.mask))))
+        self._places.append(here + first)
+        self._lower.append(lower[here])
+
+    def become(
+        self, tokens: IntArray, targets: IntArray, firsts: Int64Array, replacement_keys: Callable[[], UInt64Array]
+    ) -> None:
+        """Put them back, or what they become; ``firsts`` are the places of the segments' first residues."""
+        if not self._places:
+            return
+        places, lower = np.concatenate(self._places), np.concatenate(self._lower)
+        tokens[places] = targets[places]
+        corruption = self._fate.corruption
+        replaced = places[lower < _share(corruption.mask + corruption.random)]
+        # The last segment of those that begin here: the ones before it have no residues.
+        segments = np.searchsorted(firsts, replaced, side="right") - 1
+        bits = draw(replacement_keys()[segments], replaced - firsts[segments])
+        tokens[replaced] = self._fate.pool.draw(bits, targets[replaced])
 
 
 def _share(fraction: float) -> np.uint64:
@@ -205,13 +253,9 @@ def _share(fraction: float) -> np.uint64:
 
 
 def _limits(rates: npt.NDArray[np.float64]) -> UInt64Array:
-    """A draw below its limit selects: upper 32 bits < floor(rate * 2^32), whatever the lower 32 bits are."""
-    return np.minimum(rates * 2.0**32, 2.0**32 - 1).astype(np.uint64) << np.uint64(32)
+    """A draw below its limit selects: upper 32 bits < floor(rate * 2^32), whatever the lower 32 bits are.
 
-
-def _slices(counts: Positions) -> Iterator[slice]:
-    """Runs of segments that together have about ``_RESIDUES_AT_A_TIME`` residues."""
-    ends = np.cumsum(counts)
-    targets = np.arange(_RESIDUES_AT_A_TIME, int(counts.sum()), _RESIDUES_AT_A_TIME)
-    borders = np.unique(np.concatenate(([0], np.searchsorted(ends, targets), [len(counts)]))).tolist()
-    return (slice(first, last) for first, last in pairwise(borders))
+    With a rate of 1 that is every draw but one in 2^64.
+    """
+    shares = np.minimum(rates * 2.0**32, 2.0**32).astype(np.uint64)
+    return np.where(shares >> np.uint64(32), ~np.uint64(0), shares << np.uint64(32))

@@ -14,8 +14,10 @@ A schedule is a distribution of mask rates m in [0, 1]; every segment draws one 
     square_root_schedule    1 - sqrt(t)    1 - sqrt(1 - u)    .3333   .0556      low rates
     betalinear30            -              -                  .3      .0382      low rates, with a long tail
     beta30                  -              -                  .3      .0191
+    beta(a,b)               -              -                  a/(a+b)
     0.15 (a plain rate)     0.15           0.15               .15     0
 
+Mixtures are written as sums, ``0.8*beta(3,9)+0.2*uniform``: each segment draws which component its rate comes from.
 betalinear30 is 0.8 Beta(3, 9) + 0.2 U(0, 1) and beta30 is Beta(3, 7); both are in the ESM3 paper (Hayes et al. 2025,
 doi:10.1126/science.ads0018, A.2.2.1), not in the registry, and have no released rate(t).
 
@@ -23,6 +25,7 @@ Rates are the same bits on every machine: only + - * / sqrt and comparisons are 
 and no library cosine or power. Cost: under 1 microsecond a segment.
 """
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from math import pi
@@ -35,6 +38,10 @@ from pipeline.core.randomness import PURPOSE_NOISE_RATE, Words, derive_key, draw
 from pipeline.errors import ConfigurationError
 
 FloatArray = npt.NDArray[np.float64]
+
+_BETA = re.compile(r"beta\((\d{1,4}),(\d{1,4})\)")
+_MOST_UNIFORMS = 255  # a Beta takes that many draws a segment
+_TOLERANCE = 1e-9
 
 
 @runtime_checkable
@@ -126,27 +133,69 @@ class Mixture:
 
 
 def parse_schedule(schedule: str | float | Schedule) -> Schedule:
-    """A schedule by its name, or a plain rate.
+    """A schedule by its name, a plain rate, or a mixture of these.
 
     Args:
-        schedule: A name of ``SCHEDULES``, a rate between 0 and 1 (a number or text), or a schedule, which is returned.
+        schedule: A name of ``SCHEDULES``; ``beta(a,b)`` with whole a and b; a rate between 0 and 1, a number or text; a
+            mixture of such with weights that add up to 1, as in ``0.8*beta(3,9)+0.2*uniform``; or a schedule, which
+            is returned.
 
     Raises:
-        ConfigurationError: The name is not known, or the rate is not between 0 and 1.
+        ConfigurationError: A name is not known, a rate is not between 0 and 1, or weights do not add up to 1.
     """
     if isinstance(schedule, Schedule):
         return schedule
-    if isinstance(schedule, str) and schedule.strip() in SCHEDULES:
-        return SCHEDULES[schedule.strip()]
+    if isinstance(schedule, str) and "*" in schedule:
+        return _parse_mixture(schedule)
+    return _parse_component(schedule)
+
+
+def _parse_component(schedule: str | float) -> Schedule:
+    text = schedule.replace(" ", "") if isinstance(schedule, str) else ""
+    if text in SCHEDULES:
+        return SCHEDULES[text]
+    if match := _BETA.fullmatch(text):
+        return _parse_beta(text, int(match[1]), int(match[2]))
     try:
         rate = float(schedule)
     except (TypeError, ValueError):
-        message = f"the noise schedule {schedule!r} is not known"
-        raise ConfigurationError(message, hint=_CHOICES) from None
+        raise ConfigurationError(f"the noise schedule {schedule!r} is not known", hint=_CHOICES) from None
     if not 0.0 < rate < 1.0:
         message = f"a mask rate lies between 0 and 1, both excluded; found {schedule!r}"
         raise ConfigurationError(message, hint=_CHOICES)
     return Constant(rate)
+
+
+def _parse_beta(name: str, a: int, b: int) -> Beta:
+    if not (a >= 1 and b >= 1 and a + b - 1 <= _MOST_UNIFORMS):
+        raise ConfigurationError(
+            f"the noise schedule {name}: expected whole numbers from 1 on with a sum up to {_MOST_UNIFORMS + 1}"
+        )
+    return Beta(name, a, b)
+
+
+def _parse_mixture(text: str) -> Mixture:
+    components = []
+    for term in text.split("+"):
+        weight, times, name = term.partition("*")
+        if not times:
+            raise _bad_mixture(text, f"a weight, '*' and a schedule, found {term.strip()!r}")
+        try:
+            share = float(weight)
+        except ValueError:
+            raise _bad_mixture(text, f"a number before '*', found {weight.strip()!r}") from None
+        if not 0.0 < share <= 1.0:
+            raise _bad_mixture(text, f"weights above 0 and up to 1, found {weight.strip()}")
+        components.append((share, _parse_component(name)))
+    if abs(sum(share for share, _ in components) - 1.0) > _TOLERANCE:
+        raise _bad_mixture(text, f"weights that add up to 1, found {sum(share for share, _ in components):g}")
+    return Mixture("+".join(f"{share:g}*{schedule.name}" for share, schedule in components), tuple(components))
+
+
+def _bad_mixture(text: str, expected: str) -> ConfigurationError:
+    return ConfigurationError(
+        f"the noise schedule {text!r}: expected {expected}", hint="write a mixture like 0.8*beta(3,9)+0.2*uniform"
+    )
 
 
 def draw_rates(schedule: Schedule, seed: int, epoch: int, record_keys: Words, starts: Words) -> FloatArray:
@@ -162,6 +211,8 @@ def draw_rates(schedule: Schedule, seed: int, epoch: int, record_keys: Words, st
     Returns:
         float64 [segments], in [0, 1].
     """
+    if not schedule.num_uniforms:
+        return schedule.from_uniforms(np.empty((*np.broadcast_shapes(np.shape(record_keys), np.shape(starts)), 0)))
     keys = derive_key(PURPOSE_NOISE_RATE, seed, epoch, record_keys, starts)
     return schedule.from_uniforms(uniform(draw(keys[..., None], np.arange(schedule.num_uniforms))))
 
@@ -215,4 +266,7 @@ SCHEDULES: dict[str, Schedule] = {
 }
 """Every schedule by name; ``sqrt`` is short for ``square_root_schedule``."""
 
-_CHOICES = f"choose one of {', '.join(SCHEDULES)}, or a rate such as 0.15"
+_CHOICES = (
+    f"choose one of {', '.join(SCHEDULES)}, beta(a,b), a rate such as 0.15, or a mixture such as"
+    " 0.8*beta(3,9)+0.2*uniform"
+)

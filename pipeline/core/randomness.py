@@ -54,6 +54,16 @@ PURPOSE_REPLACEMENT = 9
 """What a masked token becomes."""
 PURPOSE_PART = 10
 """The packing seed of one corpus part."""
+PURPOSE_TIMESTEP = 11
+"""The diffusion timestep of a segment."""
+PURPOSE_SPAN = 12
+"""The lengths of the spans that span corruption hides."""
+PURPOSE_GAP = 13
+"""The lengths of the gaps between them."""
+PURPOSE_FACTORISATION = 14
+"""The order in which permutation language modelling predicts the residues of a segment."""
+PURPOSE_MIXTURE = 15
+"""In which order a mixture takes the row groups of its datasets."""
 
 
 def words(values: Words) -> UInt64Array:
@@ -174,3 +184,9 @@ def below(bits: UInt64Array, bound: Words) -> UInt64Array:
 
 def _upper(bits: UInt64Array, num_bits: int) -> UInt64Array:
     return np.asarray(np.right_shift(words(bits), np.uint64(64 - num_bits)))
+
+
+def words_of(text: str) -> UInt64Array:
+    """The UTF-8 bytes as little-endian uint64, filled up with zeros: what a key can be derived from."""
+    data = text.encode()
+    return np.frombuffer(data + bytes(-len(data) % 8), dtype="<u8").astype(np.uint64)

@@ -10,9 +10,11 @@ from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 
 from pipeline.core import masking
-from pipeline.core.masking import ABSORBING, BERT, Corruption, Segments, mask_tokens
+from pipeline.core.masking import ABSORBING, BERT, Corruption, Fate, mask_at_rates, mask_exactly, mask_tokens
 from pipeline.core.noise import Constant, draw_rates, parse_schedule
 from pipeline.core.randomness import PURPOSE_MASK, PURPOSE_REPLACEMENT, below, derive_key, draw
+from pipeline.core.replacement_pool import Pool
+from pipeline.core.segments import Segments
 
 CLS, PAD, EOS, MASK = 0, 1, 2, 32
 POOL = np.arange(4, 24)
@@ -63,7 +65,7 @@ def lay(rows, length, layout=PLAIN):
 
 
 def mask(input_ids, segments, schedule="0.15", *, seed=0, epoch=0, **options):
-    options = {"mask_id": MASK, "pool": POOL, "schedule": parse_schedule(schedule), **options}
+    options = {"mask_id": MASK, "pool": Pool(POOL), "schedule": parse_schedule(schedule), **options}
     return mask_tokens(input_ids, segments, seed=seed, epoch=epoch, **options)
 
 
@@ -112,7 +114,7 @@ def test_equals_the_definition_one_residue_at_a_time(rows, layout, name, seed_an
         corruption = BERT if isinstance(schedule, Constant) else ABSORBING
         expected[here], expected_labels[here] = reference(piece, schedule, seed, epoch, corruption)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(masking, "_RESIDUES_AT_A_TIME", at_a_time)
+        patch.setattr(masking, "RESIDUES_AT_A_TIME", at_a_time)
         corrupted, labels = mask(input_ids, segments, name, seed=seed, epoch=epoch)
     assert_array_equal(corrupted, expected)
     assert_array_equal(labels, expected_labels)
@@ -233,11 +235,51 @@ def test_selection_does_not_depend_on_position_or_neighbour():
 
 def test_corruption_and_pool_can_be_chosen():
     input_ids, segments, _ = lay([[piece] for piece in proteins(50, 1000)], 1002)
-    corrupted, labels = mask(input_ids, segments, "linear", corruption=Corruption(mask=0.0, random=1.0), pool=[7])
+    corrupted, labels = mask(
+        input_ids, segments, "linear", corruption=Corruption(mask=0.0, random=1.0), pool=Pool(np.array([7]))
+    )
     assert_array_equal(corrupted[labels != -100], 7)
     corrupted, labels = mask(input_ids, segments, 0.5, corruption=Corruption(mask=0.0, random=0.0))
     assert_array_equal(corrupted, input_ids)
     assert (labels != -100).any()
+
+
+@pytest.mark.parametrize("rate", [0.0, 1.0])
+def test_rates_at_the_ends_select_nothing_and_everything(rate):
+    input_ids, segments, _ = lay([proteins(4, 200), proteins(1, 700)], 1024)
+    fate = Fate(corruption=ABSORBING, mask_id=MASK, pool=Pool(POOL))
+    corrupted, labels = mask_at_rates(input_ids, segments, np.full(5, rate), seed=0, epoch=0, fate=fate)
+    residues = input_ids >= 4
+    assert_array_equal(corrupted == MASK, residues if rate else np.zeros_like(residues))
+    assert_array_equal(labels, np.where(residues & bool(rate), input_ids.astype(int), -100))
+
+
+def test_another_residue_is_never_the_one_that_was_there():
+    input_ids, segments, _ = lay([[piece] for piece in proteins(60, 1000)], 1002)
+    corruption, pool = Corruption(mask=0.0, random=1.0), Pool(POOL, avoids_original=True)
+    corrupted, labels = mask(input_ids, segments, "0.5", corruption=corruption, pool=pool)
+    selected = labels != -100
+    assert within_binomial(selected.sum(), 60_000, 0.5)
+    assert not np.any(corrupted[selected] == input_ids[selected])
+    assert set(corrupted[selected].tolist()) == {*POOL.tolist()}
+
+
+@given(st.lists(pieces, min_size=1, max_size=8), st.data())
+def test_a_given_number_is_masked_in_each_segment(segments, data):
+    """And law 7: the same ones in any row and order."""
+
+    def view(which):
+        input_ids, arrays, _ = lay([[segments[i]] for i in which], 40)
+        chosen = np.array([sizes[i] for i in which])
+        corrupted, labels = mask_exactly(input_ids, arrays, chosen, seed=1, epoch=2, mask_id=MASK)
+        assert_array_equal(labels, np.where(corrupted == MASK, input_ids.astype(int), -100))
+        return {i: np.flatnonzero(corrupted[row] == MASK).tolist() for row, i in enumerate(which)}
+
+    sizes = [data.draw(st.integers(0, len(piece.residues))) for piece in segments]
+    together = view(list(range(len(segments))))
+    assert [len(places) for places in together.values()] == sizes
+    assert all(1 <= place <= len(segments[i].residues) for i, places in together.items() for place in places)
+    assert view(data.draw(st.permutations(range(len(segments))))) == together
 
 
 def test_special_ids_are_left_out_wherever_they_stand():

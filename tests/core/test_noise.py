@@ -210,7 +210,58 @@ def test_unknown_names_list_the_choices(name):
     assert all(choice in str(caught.value.hint) for choice in SCHEDULES)
 
 
-@pytest.mark.parametrize("name", [*SCHEDULES, "0.15"])
+@pytest.mark.parametrize(
+    ("text", "same"),
+    [
+        ("0.8*beta(3,9)+0.2*uniform", "betalinear30"),
+        (" 0.8 * beta( 3, 9 ) + 0.2 * linear ", "betalinear30"),
+        ("1*cosine", "cosine"),
+        ("beta(3,7)", "beta30"),
+    ],
+)
+def test_mixtures_are_what_they_say(text, same):
+    if same == "cosine":  # a mixture takes one uniform more, for the choice
+        rates = sample(text)
+        limit = sqrt(-log(1e-4 / 2) / 2 / NUM_SAMPLES)
+        assert kolmogorov_smirnov_distance(rates, DISTRIBUTIONS[same]) < limit
+    else:
+        assert_array_equal(sample(text), sample(same))
+
+
+def test_a_mixture_of_rates_has_these_rates_in_these_shares():
+    schedule = parse_schedule("0.25*0.15+0.5*0.3+0.25*sqrt")
+    assert schedule.name == "0.25*0.15+0.5*0.3+0.25*square_root_schedule"
+    assert parse_schedule(schedule.name) == schedule
+    rates = sample(schedule)
+    assert np.mean(rates == 0.15) == pytest.approx(0.25, abs=0.005)
+    assert np.mean(rates == 0.3) == pytest.approx(0.5, abs=0.005)
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("0.8*beta(3,9)+0.3*uniform", "weights that add up to 1, found 1.1"),
+        ("0.8*beta(3,9)", "weights that add up to 1, found 0.8"),
+        ("0.8*beta(3,9)+uniform", "a weight, '\\*' and a schedule, found 'uniform'"),
+        ("x*uniform", "a number before '\\*', found 'x'"),
+        ("*uniform", "a number before '\\*', found ''"),
+        ("1.5*uniform+-0.5*cosine", "weights above 0 and up to 1, found 1.5"),
+        ("0*uniform+1*cosine", "weights above 0 and up to 1, found 0"),
+        ("nan*uniform", "weights above 0 and up to 1, found nan"),
+        ("0.5*beta(3,9)+0.5*unifrom", "'unifrom' is not known"),
+        ("0.5*uniform*cosine+0.5*uniform", "'uniform\\*cosine' is not known"),
+        ("0.5*1.5+0.5*uniform", "a mask rate lies between 0 and 1"),
+        ("beta(0,3)", "whole numbers from 1 on"),
+        ("beta(200,100)", "with a sum up to 256"),
+        ("beta(2.5,3)", "is not known"),
+    ],
+)
+def test_mixtures_that_mean_nothing_are_refused(text, found):
+    with pytest.raises(ConfigurationError, match=found):
+        parse_schedule(text)
+
+
+@pytest.mark.parametrize("name", [*SCHEDULES, "0.15", "0.8*beta(3,9)+0.2*0.5"])
 def test_schedules_cross_process_borders(name):
     schedule = parse_schedule(name)
     copy = pickle.loads(pickle.dumps(schedule))

@@ -69,6 +69,11 @@ def test_purposes_are_pinned():
             "PURPOSE_NOISE_RATE": 7,
             "PURPOSE_MASK": 8,
             "PURPOSE_REPLACEMENT": 9,
+            "PURPOSE_PART": 10,
+            "PURPOSE_TIMESTEP": 11,
+            "PURPOSE_SPAN": 12,
+            "PURPOSE_GAP": 13,
+            "PURPOSE_FACTORISATION": 14,
         }.items()
     )
 

@@ -1,7 +1,6 @@
-"""Objectives on batches as the reader hands them over."""
+"""Masked LM on batches as the reader hands them over."""
 
-import subprocess
-import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,53 +11,9 @@ from numpy.testing import assert_array_equal
 from pipeline.core.masking import Corruption
 from pipeline.core.tokenizer import BUILT_IN, load_tokenizer
 from pipeline.errors import ConfigurationError
-from pipeline.streaming.objectives import MaskedLM, Objective, ObjectiveContext, as_objective
+from pipeline.streaming.objectives import MaskedLM, Objective, ObjectiveContext
 
 ESM2 = load_tokenizer("esm2")
-LENGTH = 64
-SEGMENT_COLUMNS = ("lengths", "record_keys", "starts")
-
-
-def make_batch(num_rows, tokenizer=ESM2, *, prefix=None, suffix=None, alignment=1):
-    """Rows of two to four random proteins each, with everything that a batch may hold."""
-    rng = np.random.default_rng(7)
-    prefix = tokenizer.prefix if prefix is None else prefix
-    suffix = tokenizer.suffix if suffix is None else suffix
-    residues = tokenizer.table[np.frombuffer(b"ACDEFGHIKLMNPQRSTVWY", dtype=np.uint8)]
-    input_ids = np.full((num_rows, LENGTH), tokenizer.pad_id, dtype=tokenizer.dtype)
-    sequence_id = np.full((num_rows, LENGTH), -1, dtype=np.int16)
-    position_ids = np.zeros((num_rows, LENGTH), dtype=np.int32)
-    lengths, row_offsets = [], [0]
-    for row in range(num_rows):
-        first = 0
-        for number in range(rng.integers(2, 5)):
-            tokens = [*prefix, *rng.choice(residues, rng.integers(1, 14)), *suffix]
-            here = slice(first, first + len(tokens))
-            input_ids[row, here], sequence_id[row, here] = tokens, number
-            position_ids[row, here] = np.arange(len(tokens))
-            lengths.append(len(tokens))
-            first += -(-len(tokens) // alignment) * alignment
-        row_offsets.append(len(lengths))
-    return {
-        "input_ids": input_ids,
-        "sequence_id": sequence_id,
-        "position_ids": position_ids,
-        "lengths": np.array(lengths, dtype=np.uint32),
-        "row_offsets": np.array(row_offsets, dtype=np.int64),
-        "record_keys": rng.integers(0, 1 << 64, len(lengths), dtype=np.uint64),
-        "starts": rng.integers(0, 3, len(lengths)).astype(np.uint32) * 512,
-    }
-
-
-def take_rows(batch, rows):
-    """The batch of these rows, in this order."""
-    offsets = batch["row_offsets"]
-    segments = np.concatenate([np.arange(offsets[row], offsets[row + 1]) for row in rows])
-    return {
-        **{name: batch[name][rows] for name in ("input_ids", "sequence_id", "position_ids")},
-        **{name: batch[name][segments] for name in SEGMENT_COLUMNS},
-        "row_offsets": np.cumsum([0, *np.diff(offsets)[rows]]),
-    }
 
 
 def context(tokenizer=ESM2, *, seed=5, epoch=2):
@@ -66,14 +21,14 @@ def context(tokenizer=ESM2, *, seed=5, epoch=2):
 
 
 @pytest.mark.parametrize("schedule", ["betalinear30", 0.15])
-def test_a_batch_gains_labels_and_keeps_the_rest(schedule):
+def test_a_batch_gains_labels_and_keeps_the_rest(make_batch, schedule):
     batch = make_batch(8)
     before = {name: array.copy() for name, array in batch.items()}
     result = MaskedLM(schedule)(batch, context())
     assert result.keys() == {*batch, "labels"}
     assert all(result[name] is batch[name] for name in batch if name != "input_ids")
     assert result["input_ids"].dtype == batch["input_ids"].dtype
-    assert result["labels"].dtype == np.int64
+    assert result["labels"].dtype == np.int16
     selected = result["labels"] != -100
     assert 0 < selected.sum() < selected.size
     assert_array_equal(result["labels"][selected], before["input_ids"][selected])
@@ -84,7 +39,7 @@ def test_a_batch_gains_labels_and_keeps_the_rest(schedule):
 
 
 @given(st.permutations(range(6)), st.integers(1, 6), st.sampled_from(["betalinear30", "0.15", "cubic"]))
-def test_rows_are_masked_alike_in_every_batch(order, batch_size, schedule):
+def test_rows_are_masked_alike_in_every_batch(make_batch, take_rows, order, batch_size, schedule):
     """Law 7, at the level of whole batches: their size and the order of their rows do not matter."""
     objective = MaskedLM(schedule)
     batch = make_batch(6)
@@ -96,7 +51,7 @@ def test_rows_are_masked_alike_in_every_batch(order, batch_size, schedule):
         assert_array_equal(part["labels"], whole["labels"][rows])
 
 
-def test_seed_and_epoch_mask_anew():
+def test_seed_and_epoch_mask_anew(make_batch):
     objective, batch = MaskedLM("linear"), make_batch(8)
     labels = {
         objective(batch, context(seed=seed, epoch=epoch))["labels"].tobytes()
@@ -105,7 +60,7 @@ def test_seed_and_epoch_mask_anew():
     assert len(labels) == 3
 
 
-def test_a_schedule_masks_and_a_rate_corrupts():
+def test_a_schedule_masks_and_a_rate_corrupts(make_batch):
     batch = make_batch(300)
     by_schedule, by_rate = (MaskedLM(schedule)(batch, context()) for schedule in ("linear", 0.5))
     assert set(by_schedule["input_ids"][by_schedule["labels"] != -100].tolist()) == {ESM2.mask_id}
@@ -114,14 +69,14 @@ def test_a_schedule_masks_and_a_rate_corrupts():
     assert np.mean(became == ESM2.mask_id) == pytest.approx(0.8, abs=0.03)
 
 
-def test_the_rule_of_corruption_can_be_chosen():
+def test_the_rule_of_corruption_can_be_chosen(make_batch):
     batch = make_batch(50)
     result = MaskedLM(0.5, corruption=Corruption(mask=1.0, random=0.0))(batch, context())
     assert set(result["input_ids"][result["labels"] != -100].tolist()) == {ESM2.mask_id}
 
 
 @pytest.mark.parametrize("name", [name for name in BUILT_IN if load_tokenizer(name).mask_id is not None])
-def test_every_tokenizer_with_a_mask_token(name):
+def test_every_tokenizer_with_a_mask_token(make_batch, name):
     tokenizer = load_tokenizer(name)
     batch = make_batch(20, tokenizer)
     result = MaskedLM("betalinear30")(batch, context(tokenizer))
@@ -132,7 +87,7 @@ def test_every_tokenizer_with_a_mask_token(name):
 
 
 @pytest.mark.parametrize("name", ["evo2", "prott5", "progen2"])
-def test_a_tokenizer_without_a_mask_token_is_refused(name):
+def test_a_tokenizer_without_a_mask_token_is_refused(make_batch, name):
     tokenizer = load_tokenizer(name)
     with pytest.raises(ConfigurationError, match="has none") as caught:
         MaskedLM(0.15)(make_batch(2, tokenizer), context(tokenizer))
@@ -153,10 +108,14 @@ def test_the_context_of_a_tokenizer():
         num_prefix=1,
         num_suffix=1,
         alignment=8,
+        pad_id=1,
+        end_id=2,
+        letter_ids=tuple(range(4, 29)),
+        vocabulary_size=33,
     )
 
 
-def test_the_separator_of_concatenated_rows_is_never_selected():
+def test_the_separator_of_concatenated_rows_is_never_selected(make_batch):
     batch = make_batch(50, prefix=(), suffix=(ESM2.separator_id,))
     result = MaskedLM(0.9)(batch, ObjectiveContext.of_concatenated(ESM2, seed=0, epoch=0))
     selected = result["labels"] != -100
@@ -165,7 +124,7 @@ def test_the_separator_of_concatenated_rows_is_never_selected():
     assert selected.sum() / residues.sum() == pytest.approx(0.9, abs=0.03)
 
 
-def test_the_last_residue_of_a_cut_piece_is_selected_as_often_as_others():
+def test_the_last_residue_of_a_cut_piece_is_selected_as_often_as_others(make_batch):
     batch = make_batch(200, prefix=(), suffix=())
     labels = MaskedLM(0.9)(batch, ObjectiveContext.of_concatenated(ESM2, seed=0, epoch=0))["labels"]
     last = np.append(batch["position_ids"][:, 1:] == 0, np.ones((200, 1), dtype=bool), axis=1)
@@ -173,7 +132,7 @@ def test_the_last_residue_of_a_cut_piece_is_selected_as_often_as_others():
     assert np.mean(labels[last] != -100) == pytest.approx(0.9, abs=0.05)
 
 
-def test_alignment_is_followed():
+def test_alignment_is_followed(make_batch):
     batch = make_batch(50, alignment=8)
     known = ObjectiveContext.of(ESM2, seed=5, epoch=2, alignment=8)
     labels = MaskedLM(0.9)(batch, known)["labels"]
@@ -181,7 +140,7 @@ def test_alignment_is_followed():
     assert np.mean(labels[batch["input_ids"] > 3] != -100) == pytest.approx(0.9, abs=0.03)
 
 
-def test_objectives_have_a_name_and_say_what_they_need():
+def test_objectives_have_a_name_and_say_what_they_need(make_batch):
     objective = MaskedLM("sqrt")
     assert isinstance(objective, Objective)
     assert objective.name == "masked-lm(square_root_schedule)"
@@ -193,25 +152,35 @@ def test_objectives_have_a_name_and_say_what_they_need():
             objective({column: batch[column] for column in objective.columns if column != name}, context())
 
 
-@pytest.mark.parametrize("short", ["betalinear30", 0.15, "0.15"])
-def test_short_forms_build_masked_lm(short):
-    objective = as_objective(short)
-    assert isinstance(objective, MaskedLM)
-    assert objective.schedule == MaskedLM(short).schedule
+RANDOM = Corruption(mask=0.0, random=1.0)
 
 
-def test_objectives_and_none_pass_through():
-    objective = MaskedLM(0.15)
-    assert as_objective(objective) is objective
-    assert as_objective(None) is None
+@pytest.mark.parametrize(
+    ("name", "pool", "num_tokens"),
+    [
+        ("esm2", None, 20),
+        ("protbert", None, 20),
+        ("amplify", None, 21),
+        ("esm2", "letters", 25),
+        ("esm2", "vocabulary", 33),
+    ],
+)
+def test_what_random_residues_are_drawn_from_is_the_familys_affair(make_batch, name, pool, num_tokens):
+    tokenizer = load_tokenizer(name)
+    batch = make_batch(200, tokenizer)
+    result = MaskedLM(0.9, corruption=RANDOM, pool=pool)(batch, context(tokenizer))
+    selected = result["labels"] != -100
+    became = result["input_ids"][selected]
+    assert len(set(became.tolist())) == num_tokens
+    assert np.any(became == result["labels"][selected]) == (name != "protbert")
+    assert np.any(became == tokenizer.pad_id) == (pool == "vocabulary")
 
 
-def test_an_unknown_short_form_lists_the_choices():
-    with pytest.raises(ConfigurationError, match="betalinaer30") as caught:
-        as_objective("betalinaer30")
-    assert "betalinear30" in caught.value.hint
+def test_a_pool_by_another_name_is_refused():
+    with pytest.raises(ConfigurationError, match=r"pool: expected one of residues, other-residues, .* found 'all'"):
+        MaskedLM(0.15, pool="all")
 
 
-def test_objectives_do_not_load_torch():
-    check = "import sys, pipeline.streaming.objectives; sys.exit('torch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", check], check=False).returncode == 0
+def test_labels_are_wider_where_tokens_are(make_batch):
+    wide = replace(context(), vocabulary_size=40_000)
+    assert MaskedLM(0.15)(make_batch(2), wide)["labels"].dtype == np.int32
