@@ -21,9 +21,10 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.core.group_index import GroupIndex, Groups
 from pipeline.core.lanes import NUM_LANES, BoolArray, Int64Array, Lanes
 from pipeline.core.permutation import Permutation
-from pipeline.core.randomness import PURPOSE_ROW_GROUP, PURPOSE_ROW_IN_GROUP, UInt64Array, derive_key, draw
+from pipeline.core.randomness import PURPOSE_ROW_GROUP, PURPOSE_ROW_IN_GROUP, derive_key, draw, words_of
 
 ORDER_VERSION = 1
 """Changes when any position of any epoch does; part of every reader's state."""
@@ -42,17 +43,6 @@ class Location(NamedTuple):
     """Row within the row group."""
 
 
-class Groups(NamedTuple):
-    """Row groups; int64 arrays of one shape."""
-
-    file: Int64Array
-    """Index of the file."""
-    group: Int64Array
-    """Row group within the file."""
-    num_rows: Int64Array
-    """How many rows it has."""
-
-
 class EpochOrder:
     """The order of one epoch.
 
@@ -60,8 +50,7 @@ class EpochOrder:
     of its rows.
 
     Args:
-        rows_of_files: Rows of each file, in order.
-        rows_per_group: Rows of every row group but the last of a file.
+        groups: The row groups of the epoch.
         fingerprint: Of the dataset.
         seed: Of the run.
         epoch: Epochs have unrelated orders.
@@ -70,25 +59,23 @@ class EpochOrder:
 
     def __init__(
         self,
-        rows_of_files: npt.ArrayLike,
-        rows_per_group: int,
+        groups: GroupIndex,
         *,
         fingerprint: str,
         seed: int,
         epoch: int,
         shuffle: bool = True,
     ) -> None:
-        self._rows_of_files = np.asarray(rows_of_files, dtype=np.int64).reshape(-1)
-        self._group_offsets = _offsets(-(-self._rows_of_files // rows_per_group))
-        self.rows_per_group = rows_per_group
-        self.num_rows = int(self._rows_of_files.sum())
-        self.num_groups = int(self._group_offsets[-1])
+        self._groups = groups
+        self.rows_per_group = groups.rows_per_group
+        self.num_rows = groups.num_rows
+        self.num_groups = groups.num_groups
         self._permutation: Permutation | None = None
         if shuffle and self.num_groups:
-            words = _words_of(fingerprint)
+            words = words_of(fingerprint)
             self._permutation = Permutation(self.num_groups, derive_key(PURPOSE_ROW_GROUP, *words, seed, epoch))
             self._row_key = derive_key(PURPOSE_ROW_IN_GROUP, *words, seed, epoch)
-        self._short = _ShortGroups(*self._short_groups(), rows_per_group)
+        self._short = _ShortGroups(*self._short_groups(), groups.rows_per_group)
         self.lanes = Lanes(self.num_rows, NUM_LANES if shuffle else 1)
 
     def locate(self, positions: npt.ArrayLike) -> Location:
@@ -101,10 +88,15 @@ class EpochOrder:
         groups = self.groups_at(place)
         return Location(groups.file, groups.group, self._look_up(place, offset, inverse=False))
 
-    def positions_of(self, location: Location) -> Int64Array:
-        """At which position of the epoch rows come: the inverse of :meth:`locate`."""
-        place = self._place_of(self._group_offsets[location.file] + location.group)
-        offset = self._look_up(place, location.row, inverse=True)
+    def positions_of(self, index: npt.ArrayLike, row: npt.ArrayLike) -> Int64Array:
+        """At which position of the epoch rows come: the inverse of :meth:`locate`.
+
+        Args:
+            index: Numbers of row groups.
+            row: Rows within them, of the same shape.
+        """
+        place = self._place_of(np.asarray(index, dtype=np.int64))
+        offset = self._look_up(place, np.asarray(row, dtype=np.int64), inverse=True)
         return self.lanes.positions(self._short.starts(place) + offset)
 
     def places(self, positions: npt.ArrayLike) -> tuple[Int64Array, Int64Array]:
@@ -115,10 +107,7 @@ class EpochOrder:
         """The row groups at some places."""
         places = np.asarray(place, dtype=np.int64)
         index = places if self._permutation is None else self._permutation.forwards(places)
-        file = np.searchsorted(self._group_offsets, index, side="right") - 1
-        group = index - self._group_offsets[file]
-        num_rows = np.minimum(self._rows_of_files[file] - group * self.rows_per_group, self.rows_per_group)
-        return Groups(file, group, num_rows)
+        return self._groups.at(index)
 
     def row_order(self, place: int, num_rows: int) -> Int64Array:
         """The rows of the row group at a place, in order of offset: a permutation of 0 … num_rows − 1.
@@ -145,11 +134,10 @@ class EpochOrder:
 
     def _short_groups(self) -> tuple[Int64Array, Int64Array]:
         """Place and rows of the row groups that are not full, sorted by place."""
-        rows = self._rows_of_files % self.rows_per_group
-        files = np.flatnonzero(rows)
-        places = self._place_of(self._group_offsets[files + 1] - 1)
+        index, rows = self._groups.short()
+        places = self._place_of(index)
         by_place = np.argsort(places)
-        return places[by_place], rows[files][by_place]
+        return places[by_place], rows[by_place]
 
     def _row_orders(self, places: Int64Array, num_rows: Int64Array) -> Int64Array:
         """[places, rows_per_group]: rows in order of offset; rows that a short row group lacks come last."""
@@ -204,9 +192,3 @@ class _ShortGroups:
 
 def _offsets(counts: Int64Array) -> Int64Array:
     return np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
-
-
-def _words_of(fingerprint: str) -> UInt64Array:
-    """The UTF-8 bytes as little-endian uint64, filled up with zeros."""
-    data = fingerprint.encode()
-    return np.frombuffer(data + bytes(-len(data) % 8), dtype="<u8").astype(np.uint64)

@@ -27,6 +27,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.errors import IntegrityError
+from pipeline.formats.column_arrays import flat, matrix, numbers
 from pipeline.formats.parquet import RowGroupWriter
 
 METADATA_KEY = b"pipeline"
@@ -134,9 +135,9 @@ class RowGroup:
     row_offsets: npt.NDArray[np.int64]
     """[rows + 1]."""
     record_keys: npt.NDArray[np.uint64]
-    """[segments]."""
+    """[segments]; empty if it was not read."""
     starts: npt.NDArray[np.uint32]
-    """[segments] first residue of the segment in its record."""
+    """[segments] first residue of the segment in its record; empty if it was not read."""
     accessions: pa.Array | None
     """[segments] string; None unless asked for."""
     sequence_id: npt.NDArray[np.int16] | None
@@ -172,10 +173,10 @@ class ShardFile:
         IntegrityError: The file is no Parquet, is cut short, or is not one of our shards.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path | str) -> None:
         self.path = path
         try:
-            self._footer = pq.read_metadata(path)
+            self._footer = self._read_footer()
             pairs = self._footer.metadata or {}
             self.metadata = ShardMetadata(**json.loads(pairs[METADATA_KEY]))
         except (pa.ArrowException, OSError) as error:
@@ -184,6 +185,9 @@ class ShardFile:
             ) from error
         except (KeyError, TypeError, ValueError) as error:
             raise IntegrityError(f"{path}: expected the metadata of a shard, found none that can be read") from error
+
+    def _read_footer(self) -> pq.FileMetaData:
+        return pq.read_metadata(self.path)
 
     @property
     def num_rows(self) -> int:
@@ -231,14 +235,17 @@ class ShardFile:
         Raises:
             IntegrityError: The row group cannot be decoded; the message names file and row group.
         """
-        with self._decoding(index), self._opened() as file:
+        return self._table(index, columns, None)
+
+    def _table(self, index: int, columns: Sequence[str] | None, source: Any) -> pa.Table:
+        with self._decoding(index), self._opened(source) as file:
             table = file.read_row_group(index, columns=columns, use_threads=False)
             if columns is not None:
                 table = table.select(columns)
             return table
 
-    def _opened(self) -> pq.ParquetFile:
-        return pq.ParquetFile(self.path, metadata=self._footer, page_checksum_verification=True)
+    def _opened(self, source: Any = None) -> pq.ParquetFile:
+        return pq.ParquetFile(source or self.path, metadata=self._footer, page_checksum_verification=True)
 
     @contextmanager
     def _decoding(self, first: int, last: int | None = None) -> Iterator[None]:
@@ -256,7 +263,20 @@ class ShardFile:
         """One row group as numpy arrays (views on Arrow's memory where that needs no copy)."""
         columns = ["input_ids", "lengths", "record_keys", "starts"]
         columns += ["accessions"] * accessions + ["sequence_id"] * sequence_id
-        table = self.read_table(index, columns)
+        return self.read_columns(index, columns)
+
+    def read_columns(self, index: int, columns: Sequence[str], *, source: Any = None) -> RowGroup:
+        """Some columns of one row group as numpy arrays; those of the others are empty or None.
+
+        Args:
+            index: Of the row group.
+            columns: ``input_ids`` and ``lengths`` have to be among them.
+            source: A file object with the bytes of these columns; None reads the file.
+
+        Raises:
+            IntegrityError: The row group cannot be decoded; the message names file and row group.
+        """
+        table = self._table(index, columns, source)
         with self._decoding(index):
             return self.row_group_of(table)
 
@@ -266,42 +286,14 @@ class ShardFile:
         Their types must be those of :func:`shard_schema`.
         """
         accessions, sequence_id = ("accessions" in table.schema.names), ("sequence_id" in table.schema.names)
-        lengths, row_offsets = _flat(table, "lengths")
+        keys, starts = ("record_keys" in table.schema.names), ("starts" in table.schema.names)
+        lengths, row_offsets = flat(table, "lengths")
         return RowGroup(
-            input_ids=_matrix(table, "input_ids", self.metadata.dtype, self.metadata.length),
-            lengths=_numbers(lengths),
+            input_ids=matrix(table, "input_ids", self.metadata.dtype, self.metadata.length),
+            lengths=numbers(lengths),
             row_offsets=row_offsets,
-            record_keys=_numbers(_flat(table, "record_keys")[0]),
-            starts=_numbers(_flat(table, "starts")[0]),
-            accessions=_flat(table, "accessions")[0] if accessions else None,
-            sequence_id=_matrix(table, "sequence_id", "int16", self.metadata.length) if sequence_id else None,
+            record_keys=numbers(flat(table, "record_keys")[0] if keys else pa.array([], pa.uint64())),
+            starts=numbers(flat(table, "starts")[0] if starts else pa.array([], pa.uint32())),
+            accessions=flat(table, "accessions")[0] if accessions else None,
+            sequence_id=matrix(table, "sequence_id", "int16", self.metadata.length) if sequence_id else None,
         )
-
-
-def _flat(table: pa.Table, name: str) -> tuple[pa.Array, npt.NDArray[np.int64]]:
-    array = table.column(name).combine_chunks()
-    if isinstance(array, pa.ChunkedArray):
-        array = array.chunk(0) if array.num_chunks else pa.array([], array.type)
-    offsets = _numbers(array.offsets).astype(np.int64)
-    return array.flatten(), offsets - offsets[0]
-
-
-def _numbers(array: pa.Array) -> npt.NDArray[Any]:
-    """A primitive array without nulls as a view; ``to_numpy`` would load pandas where it is installed."""
-    dtype = np.dtype(str(array.type))
-    if not len(array):
-        return np.empty(0, dtype=dtype)
-    return np.frombuffer(array.buffers()[1], dtype=dtype, count=array.offset + len(array))[array.offset :]
-
-
-def _matrix(table: pa.Table, name: str, dtype: str, length: int) -> npt.NDArray[Any]:
-    little_endian = np.dtype(dtype).newbyteorder("<")
-    rows = []
-    for chunk in table.column(name).chunks:
-        if pa.types.is_fixed_size_binary(chunk.type):
-            width = chunk.type.byte_width
-            flat = np.frombuffer(chunk.buffers()[1], dtype=np.uint8)[chunk.offset * width :]
-            rows.append(flat[: len(chunk) * width].view(little_endian).reshape(len(chunk), length))
-        else:
-            rows.append(_numbers(chunk.flatten()).reshape(len(chunk), length))
-    return rows[0] if len(rows) == 1 else np.concatenate([*rows, np.empty((0, length), dtype=little_endian)])

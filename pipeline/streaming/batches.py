@@ -1,26 +1,36 @@
-"""What a batch holds: arrays by name, derived from the rows and the lengths of their segments.
+"""Rows to batches: the columns that were asked for, the objective, and the cut into steps.
 
 ::
 
-    rows of a block ──▶ objective ──▶ columns that were asked for ──▶ slices, one a step
+    rows of a block ──▶ columns ──▶ objective ──▶ what counts its mask tokens ──▶ slices, one a step
 
 Everything is made for a block of several steps at once and cut up at the end: the slices are views. One entry a token
 or a row is cut by rows; one entry a segment is cut by ``row_offsets``.
 """
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.core.layout import position_ids, sequence_ids
 from pipeline.errors import ConfigurationError
+from pipeline.streaming.columns import (
+    COLUMNS,
+    MASK_COLUMNS,
+    SCALE,
+    STEP_COLUMNS,
+    Layout,
+    numbered,
+    token_dropout_scale,
+)
 from pipeline.streaming.objectives import Batch, Objective, ObjectiveContext
-from pipeline.streaming.row_groups import SEGMENT_COLUMNS, Rows
+from pipeline.streaming.row_groups import ACCESSIONS, SEGMENT_COLUMNS, Rows
 
 DEFAULT_COLUMNS = ("input_ids", "sequence_id", "position_ids", "num_tokens", "num_sequences")
+
+_NAMES = (*COLUMNS, SCALE, *STEP_COLUMNS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,27 +38,34 @@ class BatchMaker:
     """Makes batches of rows.
 
     Args:
-        columns: Names of ``COLUMNS``.
-        length: Tokens of a row.
-        alignment: Segments occupy their length rounded up to a multiple of this.
-        position_offset: Position of a segment's first token.
+        columns: Names of columns.
+        layout: Of the rows, and of what batches say of it.
         objective: Applied to every batch; None for plain ones.
         context: What the objective needs to know.
     """
 
     columns: tuple[str, ...]
-    length: int
-    alignment: int
-    position_offset: int
+    layout: Layout
     objective: Objective | None
     context: ObjectiveContext
 
     def __call__(self, rows: Rows) -> Batch:
         """The batch of some rows: the columns asked for, and what the objective adds."""
         wanted = {*self.columns, *(self.objective.columns if self.objective else ())}
-        batch = {name: make(self, rows) for name, make in COLUMNS.items() if name in wanted}
+        batch = {name: make(self.layout, rows) for name, make in COLUMNS.items() if name in wanted}
         if self.objective is not None:
-            batch = self.objective(batch, self.context)
+            given, batch = batch, self.objective(batch, self.context)
+            if batch.get("lengths") is not given.get("lengths"):  # segments were laid out anew
+                rows = replace(
+                    rows, input_ids=batch["input_ids"], segments={**rows.segments, "lengths": batch["lengths"]}
+                )
+                batch |= {name: COLUMNS[name](self.layout, rows) for name in self.columns if name in COLUMNS}
+            if "decoder_sequence_id" in batch:
+                batch["decoder_sequence_id"] = numbered(batch["decoder_sequence_id"], self.layout.sequence_ids)
+        if SCALE in self.columns:
+            seen = batch.get("input_ids", rows.input_ids)
+            batch[SCALE] = token_dropout_scale(self.layout, rows, seen)
+        batch |= {name: STEP_COLUMNS[name](self.layout, rows) for name in self.columns if name in STEP_COLUMNS}
         unwanted = COLUMNS.keys() - {*self.columns}
         return {name: array for name, array in batch.items() if name not in unwanted}
 
@@ -56,7 +73,7 @@ class BatchMaker:
 def segment_columns(columns: tuple[str, ...], objective: Objective | None) -> tuple[str, ...]:
     """The segment columns that have to be read for these columns and this objective."""
     wanted = {"lengths", *columns, *(objective.columns if objective else ())}
-    return tuple(name for name in SEGMENT_COLUMNS if name in wanted)
+    return tuple(name for name in (*SEGMENT_COLUMNS, ACCESSIONS) if name in wanted)
 
 
 def check_columns(columns: tuple[str, ...]) -> tuple[str, ...]:
@@ -66,70 +83,34 @@ def check_columns(columns: tuple[str, ...]) -> tuple[str, ...]:
         ConfigurationError: One is not the name of a column.
     """
     for name in columns:
-        if name not in COLUMNS:
-            raise ConfigurationError(f"columns: expected names among {', '.join(COLUMNS)}, found {name!r}")
+        if name in MASK_COLUMNS:
+            raise ConfigurationError(
+                f"columns: {name} is made in torch", hint="ask PackedDataset for it, or make it of sequence_id"
+            )
+        if name not in _NAMES:
+            raise ConfigurationError(f"columns: expected names among {', '.join(_NAMES)}, found {name!r}")
     return columns
 
 
 def cut(batch: Batch, row_offsets: npt.NDArray[np.int64], rows_per_step: int) -> Iterator[Batch]:
-    """The batches of single steps, as views.
+    """The batches of single steps, as views; accessions as lists of text, ``max_seqlen`` as a number.
 
     Args:
         batch: Of several steps.
         row_offsets: int64 [rows + 1], whose the segments are.
         rows_per_step: Rows of a step.
     """
-    for first in range(0, len(row_offsets) - 1, rows_per_step):
-        end = first + rows_per_step
-        segments = slice(int(row_offsets[first]), int(row_offsets[end]))
-        step = {}
-        for name, array in batch.items():
-            if name == "row_offsets":
-                step[name] = array[first : end + 1] - array[first]
-            else:
-                step[name] = array[segments] if name in SEGMENT_COLUMNS else array[first:end]
-        yield step
+    for step, first in enumerate(range(0, len(row_offsets) - 1, rows_per_step)):
+        rows = slice(first, first + rows_per_step)
+        segments = slice(int(row_offsets[first]), int(row_offsets[first + rows_per_step]))
+        yield {name: _cut_one(name, array, step, rows, segments) for name, array in batch.items()}
 
 
-def _input_ids(_: BatchMaker, rows: Rows) -> npt.NDArray[Any]:
-    return rows.input_ids
-
-
-def _sequence_id(maker: BatchMaker, rows: Rows) -> npt.NDArray[np.int16]:
-    return sequence_ids(rows.segments["lengths"], rows.row_offsets, maker.length, alignment=maker.alignment)
-
-
-def _position_ids(maker: BatchMaker, rows: Rows) -> npt.NDArray[np.int32]:
-    positions = position_ids(rows.segments["lengths"], rows.row_offsets, maker.length, alignment=maker.alignment)
-    if maker.position_offset:
-        positions += np.int32(maker.position_offset)
-    return positions
-
-
-def _num_tokens(_: BatchMaker, rows: Rows) -> npt.NDArray[np.int32]:
-    tokens_before = np.concatenate([[0], np.cumsum(rows.segments["lengths"], dtype=np.int64)])
-    return np.diff(tokens_before[rows.row_offsets]).astype(np.int32)
-
-
-def _num_sequences(_: BatchMaker, rows: Rows) -> npt.NDArray[np.int32]:
-    return np.diff(rows.row_offsets).astype(np.int32)
-
-
-def _row_offsets(_: BatchMaker, rows: Rows) -> npt.NDArray[np.int64]:
-    return rows.row_offsets
-
-
-def _segments(name: str) -> Callable[[BatchMaker, Rows], npt.NDArray[Any]]:
-    return lambda _, rows: rows.segments[name]
-
-
-COLUMNS: dict[str, Callable[[BatchMaker, Rows], npt.NDArray[Any]]] = {
-    "input_ids": _input_ids,
-    "sequence_id": _sequence_id,
-    "position_ids": _position_ids,
-    "num_tokens": _num_tokens,
-    "num_sequences": _num_sequences,
-    "row_offsets": _row_offsets,
-    **{name: _segments(name) for name in SEGMENT_COLUMNS},
-}
-"""Everything a batch can hold, by name."""
+def _cut_one(name: str, array: Any, step: int, rows: slice, segments: slice) -> Any:
+    if name == "row_offsets":
+        return array[rows.start : rows.stop + 1] - array[rows.start]
+    if name == ACCESSIONS:
+        return array[segments].to_pylist()
+    if name in STEP_COLUMNS:
+        return int(array[step]) if array.ndim == 1 else array[step]
+    return array[segments] if name in SEGMENT_COLUMNS else array[rows]

@@ -9,22 +9,28 @@ Both deliver the same batches in the same order. Moving tensors between processe
 a batch has rows of every lane each worker decodes every row group of the rank.
 
 Workers hold copies of the dataset, run ahead of the trainer, and may be started anew each epoch. What the copies have
-to know of each other is a few numbers in shared memory (``_Progress``). How many batches the trainer has taken only the
-trainer knows: with workers, a state comes from ``state_at(step)``.
+to know of each other is a few numbers in shared memory (:mod:`pipeline.streaming.worker_progress`). How many batches
+the trainer has taken only the trainer knows: with workers, a state comes from ``state_at(step)``.
 """
 
+import inspect
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from pipeline.errors import ConfigurationError, StateError
 from pipeline.streaming.batches import DEFAULT_COLUMNS
-from pipeline.streaming.collate import tensors, torch
+from pipeline.streaming.collate import split_masks, tensors, torch
+from pipeline.streaming.columns import SequenceIds
 from pipeline.streaming.objectives import Batch, Objective
+from pipeline.streaming.quarantine import OnCorrupt
 from pipeline.streaming.reader import PackedReader
-
-_NONE = -1
+from pipeline.streaming.shard_folder import DEFAULT_CACHE_BYTES, DEFAULT_PATIENCE
+from pipeline.streaming.sources import Paths
+from pipeline.streaming.worker_progress import NONE, SharedFlags, WorkerProgress
 
 
 class PackedDataset(torch.utils.data.IterableDataset):  # type: ignore[misc]
@@ -35,7 +41,8 @@ class PackedDataset(torch.utils.data.IterableDataset):  # type: ignore[misc]
     :class:`pipeline.streaming.reader.PackedReader`, which says what they mean.
 
     Args:
-        path: A shards folder.
+        path: A shards folder, or the address of one: s3://, gs://, http(s)://, or what else fsspec knows; a list of
+            them, which are successive epochs; or a mapping of them to weights, which is a mixture.
         split: train, valid or test.
         batch_size: Rows of a batch, on this rank. The loader's own ``batch_size`` has to be None.
         seed: Of order and masks.
@@ -46,19 +53,32 @@ class PackedDataset(torch.utils.data.IterableDataset):  # type: ignore[misc]
         world_size: Processes that share the rows; given together with ``rank`` or not at all.
         objective: An objective, a mask rate, or the name of a noise schedule; None gives plain batches.
         tail: What fills the last global batch: repeat, pad or drop; by default repeat for train, pad otherwise.
-        columns: What batches hold, besides what the objective adds.
+        columns: What batches hold, besides what the objective adds; ``dense_mask`` and ``block_mask``, of
+            :mod:`pipeline.streaming.collate`, are names, too.
+        sequence_ids: How ``sequence_id`` numbers segments and marks padding: a member of
+            :class:`pipeline.streaming.columns.SequenceIds`.
+        reset_positions: Whether ``position_ids`` begin anew with each segment.
+        compact: Leave integers as narrow as they are stored; ``pipeline.streaming.collate.to_device`` widens them on
+            the GPU. From loader workers this is several times faster.
         threads: Threads that decode ahead, in each process that reads; by default 2, or 1 where there is one processor.
         prefetch: Blocks of some 512 Ki tokens that are made ahead, in each process that reads.
+        storage_options: For fsspec, of an address: endpoint, credentials, headers.
+        cache: A folder on a local disk that keeps what was read from an address, for all processes of the machine.
+        cache_bytes: What the files in it may take together, by default 16 GiB; the least recently used go first.
+        patience: Seconds of faults of the storage after which a read is given up.
+        on_corrupt: What a row group that cannot be read is: an error, or rows of padding (quarantine); a member of
+            :class:`pipeline.streaming.quarantine.OnCorrupt`.
 
     Raises:
         ArtefactError: The folder holds no finished shards.
         ConfigurationError: An argument is out of range, or the split has no rows.
+        TransferError: The address cannot be reached, or may not be read.
         MissingExtraError: torch is not installed (at import).
     """
 
     def __init__(
         self,
-        path: str | Path,
+        path: Paths,
         *,
         split: str = "train",
         batch_size: int = 32,
@@ -70,10 +90,20 @@ class PackedDataset(torch.utils.data.IterableDataset):  # type: ignore[misc]
         objective: Objective | str | float | None = None,
         tail: str | None = None,
         columns: Sequence[str] = DEFAULT_COLUMNS,
+        sequence_ids: str = SequenceIds.ZERO_BASED,
+        reset_positions: bool = True,
+        compact: bool = False,
         threads: int | None = None,
         prefetch: int = 4,
+        storage_options: Mapping[str, Any] | None = None,
+        cache: str | Path | None = None,
+        cache_bytes: int = DEFAULT_CACHE_BYTES,
+        patience: float = DEFAULT_PATIENCE,
+        on_corrupt: str = OnCorrupt.ERROR,
     ) -> None:
         self._has_default_world = rank is None
+        self._compact = compact
+        arrays, self._masks = split_masks(columns, sequence_ids)
         self._world = _world(rank, world_size)
         self._reader = PackedReader(
             path,
@@ -86,13 +116,29 @@ class PackedDataset(torch.utils.data.IterableDataset):  # type: ignore[misc]
             world_size=self._world[1],
             objective=objective,
             tail=tail,
-            columns=columns,
+            columns=arrays,
+            sequence_ids=sequence_ids,
+            reset_positions=reset_positions,
             threads=threads,
             prefetch=prefetch,
+            storage_options=storage_options,
+            cache=cache,
+            cache_bytes=cache_bytes,
+            patience=patience,
+            on_corrupt=on_corrupt,
         )
-        self._progress = _Progress()
-        self._generation = self._last_epoch = _NONE  # of the copy in a worker
+        self._damaged = SharedFlags(len(self._reader.quarantine.flags))
+        self._reader.quarantine.flags = self._damaged.array
+        self._progress = WorkerProgress()
+        self._rows_per_step = batch_size * self._world[1]
+        # Of the copy in a worker: the last announcement it knows, the last epoch it began, and where it has got to.
+        self._generation = self._last_epoch = NONE
+        self._reached: tuple[int, int] | None = None
         self._announce()
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._reader.quarantine.flags = self._damaged.array  # a copy of the reader has flags of its own
 
     @property
     def reader(self) -> PackedReader:
@@ -103,12 +149,24 @@ class PackedDataset(torch.utils.data.IterableDataset):  # type: ignore[misc]
         """Steps of an epoch, the same on every rank."""
         return len(self._reader)
 
-    def __iter__(self) -> Iterator[dict[str, torch.Tensor]]:
+    def __iter__(self) -> Iterator[dict[str, Any]]:
         worker = torch.utils.data.get_worker_info()
-        return map(tensors, self._in_trainer() if worker is None else self._in_worker(worker))
+        self._reached = None
+        if worker is not None and "block_mask" in self._masks:
+            raise ConfigurationError(
+                "block_mask: cannot be sent from a loader worker",
+                hint="read with num_workers=0, or call pipeline.streaming.collate.block_mask(batch['sequence_id'])",
+            )
+        batches = self._in_trainer() if worker is None else self._in_worker(worker)
+        return map(partial(tensors, masks=self._masks, compact=self._compact), batches)
 
     def set_epoch(self, epoch: int) -> None:
-        """Begin this epoch at the next iteration; in the epoch that a state was loaded for, stay where that is."""
+        """Begin this epoch at the next iteration; in the epoch that a state was loaded for, stay where that is.
+
+        Raises:
+            ConfigurationError: It is a loader of accelerate that says so: that would share out the rows again.
+        """
+        _refuse_accelerate(inspect.currentframe())
         self._take_over()
         self._reader.set_epoch(epoch)
         self._announce()
@@ -116,10 +174,16 @@ class PackedDataset(torch.utils.data.IterableDataset):  # type: ignore[misc]
     def state_dict(self) -> dict[str, Any]:
         """Where the trainer stands: behind the last batch it was given. Plain values, under 1 KB.
 
+        In a loader worker, which a stateful loader asks: where this worker goes on, for a worker of the same number.
+
         Raises:
             StateError: Loader workers are reading; use :meth:`state_at`.
         """
-        if _is_trainer() and self._progress.running_epoch != _NONE:
+        worker = torch.utils.data.get_worker_info()
+        if worker is not None:
+            epoch, step = self._reached or self._next_in_worker(worker)
+            return self._reader.state_at(0, epoch=epoch) | {"rows_delivered": step * self._rows_per_step}
+        if self._progress.running_epoch != NONE:
             raise StateError(
                 "state_dict(): loader workers read ahead, so the dataset cannot know how many batches were taken",
                 hint="use state_at(step), with the steps of this epoch that are done",
@@ -137,7 +201,7 @@ class PackedDataset(torch.utils.data.IterableDataset):  # type: ignore[misc]
             ConfigurationError: An epoch has fewer steps.
         """
         running = self._progress.running_epoch
-        return self._reader.state_at(step, epoch=running if epoch is None and running != _NONE else epoch)
+        return self._reader.state_at(step, epoch=running if epoch is None and running != NONE else epoch)
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from a state at the next iteration.
@@ -151,10 +215,14 @@ class PackedDataset(torch.utils.data.IterableDataset):  # type: ignore[misc]
                 batches.
         """
         self._reader.load_state_dict(state)
-        if _is_trainer():
+        if torch.utils.data.get_worker_info() is None:
             self._announce()
-        else:  # a stateful loader gives each worker the state that it had
-            self._generation, self._last_epoch = self._progress.generation, _NONE
+            return
+        # A stateful loader gives each worker the state that it had; at the end of an epoch the others may not be there.
+        self._generation, self._last_epoch = self._progress.generation, NONE
+        if state["rows_delivered"] >= len(self) * self._rows_per_step:
+            self._progress.resume(self._reader.epoch)
+            self._reader.begin_at(state["epoch"], len(self))
 
     def _in_trainer(self) -> Iterator[Batch]:
         self._check_world()
@@ -167,21 +235,30 @@ class PackedDataset(torch.utils.data.IterableDataset):  # type: ignore[misc]
             yield batch
 
     def _in_worker(self, worker: Any) -> Iterator[Batch]:
-        loader = worker.seed - worker.id  # one number for all the workers that a loader starts together
+        generation = self._progress.generation  # read first: what is announced from here on is for the next iteration
+        epoch, first = self._next_in_worker(worker)
+        self._generation, self._last_epoch = generation, epoch
+        self._reader.begin_at(epoch, first)
+        self._progress.begin(_loader_of(worker), epoch, first)
+        batches = self._reader.batches(worker=worker.id, num_workers=worker.num_workers)
+        for taken, batch in enumerate(batches, 1):
+            self._reached = (epoch, first + taken * worker.num_workers)
+            yield batch
+        self._reached = (epoch, len(self))
+        self._progress.finish(_loader_of(worker), self._generation, epoch)
+
+    def _next_in_worker(self, worker: Any) -> tuple[int, int]:
+        """Epoch and step at which this worker begins."""
         if self._generation != self._progress.generation:
-            self._generation = self._progress.generation
-            self._reader.begin_at(*self._progress.next_of(loader))
-        elif self._last_epoch != _NONE:
+            return self._progress.next_of(_loader_of(worker))
+        if self._last_epoch != NONE:
             # A persistent worker begins again: all of them count iterations alike, however far ahead each one was.
-            self._reader.begin_at(self._last_epoch + 1, 0)
-        self._last_epoch = epoch = self._reader.epoch
-        self._progress.begin(loader, epoch, self._reader.step)
-        yield from self._reader.batches(worker=worker.id, num_workers=worker.num_workers)
-        self._progress.finish(loader, self._generation, epoch)
+            return self._last_epoch + 1, 0
+        return self._reader.epoch, self._reader.step
 
     def _take_over(self) -> None:
         """Stand where workers have got to, if it was they who read last."""
-        if self._progress.running_epoch != _NONE:
+        if self._progress.running_epoch != NONE:
             self._reader.begin_at(*self._progress.next)
 
     def _announce(self) -> None:
@@ -196,65 +273,20 @@ class PackedDataset(torch.utils.data.IterableDataset):  # type: ignore[misc]
             )
 
 
-class _Progress:
-    """What the copies of a dataset know of each other: six int64 in shared memory.
-
-    The trainer's copy announces where the next iteration begins, and counts its announcements, so that a persistent
-    worker notices a new one. Each worker says which epoch it has begun, and, behind its last step, that the next one
-    comes. A worker of a loader that has meanwhile been replaced is not heard.
-    """
-
-    _EPOCH, _STEP, _RUNNING_EPOCH, _RUNNING_STEP, _GENERATION, _LOADER = range(6)
-
-    def __init__(self) -> None:
-        self._cells = torch.full((6,), _NONE, dtype=torch.int64).share_memory_()
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
-        if not self._cells.is_shared():  # a deep copy, or unpickled from a file: it has workers of its own
-            self._cells = self._cells.clone().share_memory_()
-
-    @property
-    def next(self) -> tuple[int, int]:
-        """Epoch and step at which the next iteration begins."""
-        return int(self._cells[self._EPOCH]), int(self._cells[self._STEP])
-
-    @property
-    def running_epoch(self) -> int:
-        """The epoch that workers are in, or were in last; −1 if none has read since the last announcement."""
-        return int(self._cells[self._RUNNING_EPOCH])
-
-    @property
-    def generation(self) -> int:
-        """How often the trainer's copy has announced something."""
-        return int(self._cells[self._GENERATION])
-
-    def announce(self, epoch: int, step: int) -> None:
-        """The trainer's copy says where the next iteration begins."""
-        self._cells[self._EPOCH], self._cells[self._STEP] = epoch, step
-        self._cells[self._RUNNING_EPOCH] = self._cells[self._LOADER] = _NONE
-        self._cells[self._GENERATION] += 1
-
-    def next_of(self, loader: int) -> tuple[int, int]:
-        """Where a worker of this loader begins: where those beside it did, some of which may have finished already."""
-        first = self.next  # read before the loader: nobody beside us can have finished by then if none has begun later
-        if int(self._cells[self._LOADER]) != loader:
-            return first
-        return int(self._cells[self._RUNNING_EPOCH]), int(self._cells[self._RUNNING_STEP])
-
-    def begin(self, loader: int, epoch: int, step: int) -> None:
-        """A worker begins."""
-        self._cells[self._RUNNING_STEP], self._cells[self._RUNNING_EPOCH] = step, epoch
-        self._cells[self._LOADER] = loader
-
-    def finish(self, loader: int, generation: int, epoch: int) -> None:
-        """A worker has made its last batch of an epoch."""
-        if self._cells[self._LOADER] == loader and self.generation == generation:
-            self._cells[self._STEP], self._cells[self._EPOCH] = 0, epoch + 1
+def _refuse_accelerate(frame: FrameType | None) -> None:
+    """Loaders that accelerate has prepared call ``set_epoch`` on every rank before they read anything."""
+    caller = None if frame is None or frame.f_back is None else frame.f_back.f_globals.get("__name__", "")
+    if caller and caller.partition(".")[0] == "accelerate":
+        raise ConfigurationError(
+            "this dataset gives each rank its own rows, and accelerate would share them out a second time",
+            hint="leave the loader out of accelerator.prepare; for a Hugging Face Trainer, let get_train_dataloader "
+            "return DataLoader(dataset, batch_size=None)",
+        )
 
 
-def _is_trainer() -> bool:
-    return torch.utils.data.get_worker_info() is None
+def _loader_of(worker: Any) -> int:
+    """One number for all the workers that a loader starts together."""
+    return int(worker.seed - worker.id)
 
 
 def _world(rank: int | None, world_size: int | None) -> tuple[int, int]:

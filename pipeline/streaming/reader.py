@@ -16,22 +16,29 @@ about 512 Ki tokens at 7 bytes, and 30 MB of parsed footers. With row groups of 
 takes 200 MB at 16 million rows, of which 105 are the open row groups that rows are drawn from; at 100,000 rows 145 MB.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from pipeline.config import Tail
+from pipeline.core.group_index import GroupIndex
 from pipeline.core.ordering import EpochOrder
 from pipeline.core.steps import Steps
 from pipeline.core.tokenizer import Tokenizer
 from pipeline.engines.resources import granted_cpus
 from pipeline.errors import ConfigurationError
-from pipeline.streaming.batches import DEFAULT_COLUMNS, BatchMaker, check_columns, cut, segment_columns
-from pipeline.streaming.objectives import Batch, Objective, ObjectiveContext, as_objective
+from pipeline.streaming.arguments import at_least, check_rank, check_sequence_ids, check_tail, nothing_left
+from pipeline.streaming.batch_makers import BatchOptions, batch_maker
+from pipeline.streaming.batches import DEFAULT_COLUMNS, check_columns, cut, segment_columns
+from pipeline.streaming.columns import SequenceIds
+from pipeline.streaming.objectives import Batch, Objective, as_objective
+from pipeline.streaming.quarantine import OnCorrupt, Quarantine, Quarantined, check_on_corrupt
 from pipeline.streaming.read_ahead import ReadAhead
 from pipeline.streaming.schedule import Schedule
-from pipeline.streaming.shard_set import ShardSet
-from pipeline.streaming.state import ReaderState
+from pipeline.streaming.shard_folder import DEFAULT_CACHE_BYTES, DEFAULT_PATIENCE, open_folder
+from pipeline.streaming.sources import Paths, open_source
+from pipeline.streaming.state import ReaderState, epoch_of
 
 _TOKENS_PER_BLOCK = 1 << 19
 _MAX_THREADS = 2
@@ -47,14 +54,25 @@ class PackedReader:
     - ``sequence_id`` int16 [batch_size, length], which segment of its row a token belongs to, −1 on padding
     - ``position_ids`` int32 [batch_size, length], from the tokenizer's position offset on in each segment
     - ``num_tokens``, ``num_sequences`` int32 [batch_size]: 0 in a row of padding
-    - with masked LM ``labels`` int64 [batch_size, length], −100 where nothing is asked
+    - with an objective ``labels`` int16 [batch_size, length], −100 where nothing is asked, and what it says itself
 
-    Segment columns can be asked for: ``lengths`` uint32, ``record_keys`` uint64 and ``starts`` uint32 [segments], and
-    ``row_offsets`` int64 [batch_size + 1], which says whose they are. Arrays belong to the consumer, who may change
-    them; they share memory with neighbouring batches, so a batch that is to be kept for long should be copied.
+    Other columns can be asked for:
+
+    - ``attention_mask`` bool [batch_size, length], true on tokens
+    - ``chain_id`` int16 [batch_size, length], of ESM3: another one for each segment, −1 on padding
+    - ``token_dropout_scale`` float32 [batch_size, length], of ESM-2: what embeddings are multiplied with, by segment
+    - ``cu_seqlens`` int32, bounds of all sequences of the flattened batch, padding being some of them, filled up to the
+      same size in every step; ``max_seqlen`` int, the row length, in every step
+    - ``cu_seqlens_unpadded``, ``cu_seqlens_padded`` int32, bounds of the segments without padding and with it
+    - ``lengths`` uint32, ``record_keys`` uint64 and ``starts`` uint32 [segments], ``accessions`` a list of text, and
+      ``row_offsets`` int64 [batch_size + 1], which says whose they are
+
+    Arrays belong to the consumer, who may change them; they share memory with neighbouring batches, so a batch that is
+    to be kept for long should be copied.
 
     Args:
-        path: A shards folder.
+        path: A shards folder, or the address of one: s3://, gs://, http(s)://, or what else fsspec knows; a list of
+            them, which are successive epochs; or a mapping of them to weights, which is a mixture.
         split: train, valid or test.
         batch_size: Rows of a batch, on this rank.
         seed: Of order and masks.
@@ -65,17 +83,27 @@ class PackedReader:
         objective: An objective, a mask rate, or the name of a noise schedule; None gives plain batches.
         tail: What fills the last global batch: repeat, pad or drop; by default repeat for train, pad otherwise.
         columns: What batches hold, besides what the objective adds.
+        sequence_ids: How ``sequence_id`` numbers segments and marks padding: a member of
+            :class:`pipeline.streaming.columns.SequenceIds`.
+        reset_positions: Whether ``position_ids`` begin anew with each segment.
         threads: Threads that decode ahead; by default 2, or 1 where there is one processor (for each loader worker).
         prefetch: Blocks of some 512 Ki tokens that are made ahead.
+        storage_options: For fsspec, of an address: endpoint, credentials, headers.
+        cache: A folder on a local disk that keeps what was read from an address, for all processes of the machine.
+        cache_bytes: What the files in it may take together, by default 16 GiB; the least recently used go first.
+        patience: Seconds of faults of the storage after which a read is given up.
+        on_corrupt: What a row group that cannot be read is: an error, or rows of padding (quarantine); a member of
+            :class:`pipeline.streaming.quarantine.OnCorrupt`.
 
     Raises:
         ArtefactError: The folder holds no finished shards.
         ConfigurationError: An argument is out of range, or the split has no rows.
+        TransferError: The address cannot be reached, or may not be read.
     """
 
     def __init__(
         self,
-        path: str | Path,
+        path: Paths,
         *,
         split: str = "train",
         batch_size: int = 32,
@@ -87,33 +115,60 @@ class PackedReader:
         objective: Objective | str | float | None = None,
         tail: str | None = None,
         columns: Sequence[str] = DEFAULT_COLUMNS,
+        sequence_ids: str = SequenceIds.ZERO_BASED,
+        reset_positions: bool = True,
         threads: int | None = None,
         prefetch: int = 4,
+        storage_options: Mapping[str, Any] | None = None,
+        cache: str | Path | None = None,
+        cache_bytes: int = DEFAULT_CACHE_BYTES,
+        patience: float = DEFAULT_PATIENCE,
+        on_corrupt: str = OnCorrupt.ERROR,
     ) -> None:
-        self._shards = ShardSet(Path(path), split)
+        opener = partial(
+            open_folder, storage_options=storage_options, cache=cache, cache_bytes=cache_bytes, patience=patience
+        )
+        self._source = open_source(path, opener, split, shuffle=shuffle)
+        self._shards = self._source.shards
+        self._on_corrupt = check_on_corrupt(on_corrupt)
+        self.quarantine = Quarantine(self._shards.paths, self._shards.rows_of_files, self._shards.rows_per_group)
         self._split = split
         self._seed = seed
         self._shuffle = shuffle
-        self._objective = as_objective(objective)
-        self._columns = check_columns(tuple(columns))
+        self._batches = BatchOptions(
+            objective=as_objective(objective),
+            columns=check_columns(tuple(columns)),
+            sequence_ids=check_sequence_ids(sequence_ids),
+            reset_positions=reset_positions,
+        )
         self._threads = None if threads is None else at_least("threads", threads, 1)
         self._prefetch = at_least("prefetch", prefetch, 0)
-        self._steps = Steps(
-            num_rows=self._shards.num_rows,
+        self._any_steps = Steps(
+            num_rows=1,
             batch_size=at_least("batch_size", batch_size, 1),
-            tail=_tail(tail, split),
-            rank=_rank(rank, at_least("world_size", world_size, 1)),
+            tail=check_tail(tail, split),
+            rank=check_rank(rank, at_least("world_size", world_size, 1)),
             world_size=world_size,
         )
-        if not len(self):
-            raise _nothing_left(self._steps)
+        self._groups_of_epoch: tuple[int, GroupIndex] | None = None
+        for steps in map(self._steps, range(len(self._shards.sets))):
+            if not len(steps):
+                raise nothing_left(steps)
         # Epoch and step: where the next iteration begins, and where the consumer stands.
         self._start = self._position = (at_least("epoch", epoch, 0), 0)
         self._running = epoch  # of the iteration that began last
 
     def __len__(self) -> int:
-        """Steps of an epoch, the same on every rank."""
-        return len(self._steps)
+        """Steps of the epoch that the next iteration begins in, the same on every rank."""
+        return len(self._steps(self.epoch))
+
+    def _groups(self, epoch: int) -> GroupIndex:
+        if self._groups_of_epoch is None or self._groups_of_epoch[0] != epoch:
+            self._groups_of_epoch = epoch, self._source.groups(seed=self._seed, epoch=epoch)
+        return self._groups_of_epoch[1]
+
+    def _steps(self, epoch: int) -> Steps:
+        return replace(self._any_steps, num_rows=self._groups(epoch).num_rows)
 
     def __iter__(self) -> Iterator[Batch]:
         return self.batches()
@@ -126,7 +181,8 @@ class PackedReader:
             num_workers: Workers that take the steps in turns.
 
         Raises:
-            IntegrityError: A shard is damaged.
+            IntegrityError: A shard is damaged, and that is to be an error.
+            TransferError: The storage cannot be read.
         """
         epoch, first = self._start
         self._running = epoch
@@ -148,41 +204,25 @@ class PackedReader:
 
     def _read(self, epoch: int, wanted: range, num_threads: int) -> Iterator[tuple[int, Batch]]:
         order = EpochOrder(
-            self._shards.rows_of_files,
-            self._shards.rows_per_group,
-            fingerprint=self._shards.fingerprint,
+            self._groups(epoch),
+            fingerprint=self._source.fingerprint(epoch),
             seed=self._seed,
             epoch=epoch,
             shuffle=self._shuffle,
         )
-        rows_per_block = max(1, _TOKENS_PER_BLOCK // self._shards.length)
+        steps, rows_per_block = self._steps(epoch), max(1, _TOKENS_PER_BLOCK // self._shards.length)
         ahead = ReadAhead(
             self._shards,
             order,
-            Schedule(order, self._steps, wanted, rows_per_block=rows_per_block),
-            self._batch_maker(epoch),
-            columns=segment_columns(self._columns, self._objective),
+            Schedule(order, steps, wanted, rows_per_block=rows_per_block),
+            batch_maker(self._shards, self._batches, steps.batch_size, seed=self._seed, epoch=epoch),
+            columns=segment_columns(self._batches.columns, self._batches.objective),
             num_threads=num_threads,
             num_blocks=self._prefetch,
+            quarantine=self.quarantine if self._on_corrupt == OnCorrupt.QUARANTINE else None,
         )
         for block in ahead:
-            yield from zip(
-                block.steps.tolist(), cut(block.batch, block.row_offsets, self._steps.batch_size), strict=True
-            )
-
-    def _batch_maker(self, epoch: int) -> BatchMaker:
-        tokenizer, alignment = self._shards.tokenizer, self._shards.alignment
-        context = ObjectiveContext.of(tokenizer, seed=self._seed, epoch=epoch, alignment=alignment)
-        if self._shards.is_concatenated:
-            context = ObjectiveContext.of_concatenated(tokenizer, seed=self._seed, epoch=epoch)
-        return BatchMaker(
-            columns=self._columns,
-            length=self._shards.length,
-            alignment=alignment,
-            position_offset=tokenizer.position_offset,
-            objective=self._objective,
-            context=context,
-        )
+            yield from zip(block.steps.tolist(), cut(block.batch, block.row_offsets, steps.batch_size), strict=True)
 
     @property
     def epoch(self) -> int:
@@ -196,8 +236,8 @@ class PackedReader:
 
     @property
     def fingerprint(self) -> str:
-        """Of the shards."""
-        return self._shards.fingerprint
+        """Of what the epoch reads that the next iteration begins in."""
+        return self._source.fingerprint(self.epoch)
 
     @property
     def tokenizer(self) -> Tokenizer:
@@ -211,8 +251,13 @@ class PackedReader:
 
     @property
     def num_rows(self) -> int:
-        """Rows of the split."""
-        return self._shards.num_rows
+        """Rows of the epoch that the next iteration begins in."""
+        return self._groups(self.epoch).num_rows
+
+    @property
+    def quarantined(self) -> Quarantined:
+        """The damage that this reader knows of: rows given as padding, and the row groups they are from."""
+        return self.quarantine.known
 
     def set_epoch(self, epoch: int) -> None:
         """Begin this epoch at the next iteration; in the epoch that a state was loaded for, stay where that is."""
@@ -237,9 +282,11 @@ class PackedReader:
         Raises:
             ConfigurationError: An epoch has fewer steps.
         """
-        if not 0 <= step <= len(self):
-            raise ConfigurationError(f"step: expected 0 to {len(self)}, the steps of an epoch, found {step}")
-        return self._state(self._running if epoch is None else epoch, step).document()
+        chosen = self._running if epoch is None else at_least("epoch", epoch, 0)
+        most = len(self._steps(chosen))
+        if not 0 <= step <= most:
+            raise ConfigurationError(f"step: expected 0 to {most}, the steps of the epoch, found {step}")
+        return self._state(chosen, step).document()
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from a state at the next iteration.
@@ -252,50 +299,21 @@ class PackedReader:
             StateError: It belongs to other shards, another seed, split or order, or its rows do not fill whole global
                 batches of this reader.
         """
-        loaded = ReaderState.from_document(state, reader=self._state(0, 0))
-        step = loaded.steps_done(batch_size=self._steps.batch_size, world_size=self._steps.world_size)
-        self.begin_at(*((loaded.epoch, step) if step < len(self) else (loaded.epoch + 1, 0)))
+        loaded = ReaderState.from_document(state, reader=self._state(epoch_of(state), 0))
+        steps = self._steps(loaded.epoch)
+        step = loaded.steps_done(batch_size=steps.batch_size, world_size=steps.world_size)
+        self.quarantine.load(loaded.quarantined)
+        self.begin_at(*((loaded.epoch, step) if step < len(steps) else (loaded.epoch + 1, 0)))
 
     def _state(self, epoch: int, step: int) -> ReaderState:
-        if step >= len(self):
+        if step >= len(self._steps(epoch)):
             epoch, step = epoch + 1, 0
         return ReaderState(
-            fingerprint=self.fingerprint,
+            fingerprint=self._source.fingerprint(epoch),
             seed=self._seed,
             epoch=epoch,
-            rows_delivered=step * self._steps.global_batch,
+            rows_delivered=step * self._any_steps.global_batch,
             split=self._split,
             shuffle=self._shuffle,
+            quarantined=self.quarantine.document(),
         )
-
-
-def at_least(name: str, value: int, least: int) -> int:
-    """The value itself.
-
-    Raises:
-        ConfigurationError: It is less than that.
-    """
-    if value < least:
-        raise ConfigurationError(f"{name}: expected at least {least}, found {value}")
-    return value
-
-
-def _rank(rank: int, world_size: int) -> int:
-    if not 0 <= rank < world_size:
-        raise ConfigurationError(f"rank: expected 0 to {world_size - 1} for world_size {world_size}, found {rank}")
-    return rank
-
-
-def _tail(tail: str | None, split: str) -> str:
-    if tail is None:
-        return Tail.REPEAT if split == "train" else Tail.PAD
-    if tail not in list(Tail):
-        raise ConfigurationError(f"tail: expected one of {', '.join(Tail)}, found {tail!r}")
-    return tail
-
-
-def _nothing_left(steps: Steps) -> ConfigurationError:
-    return ConfigurationError(
-        f"tail {steps.tail}: {steps.num_rows} rows do not fill one global batch of {steps.global_batch}: no step left",
-        hint="take a smaller batch_size, or another tail: repeat or pad",
-    )

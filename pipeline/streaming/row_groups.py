@@ -17,11 +17,15 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
 from pipeline.core.lanes import Int64Array
 from pipeline.formats.shards import RowGroup
 
 SEGMENT_COLUMNS = ("lengths", "record_keys", "starts")
+"""Numbers, one a segment."""
+ACCESSIONS = "accessions"
+"""Text, one a segment."""
 _SEGMENT_TYPES = {"lengths": np.uint32, "record_keys": np.uint64, "starts": np.uint32}
 
 
@@ -35,6 +39,8 @@ class Rows:
     """[rows + 1]."""
     segments: dict[str, npt.NDArray[Any]]
     """[segments] each: lengths uint32, and record_keys uint64 and starts uint32 if the table keeps them."""
+    accessions: pa.Array | None = None
+    """[segments] string, if the table keeps them."""
 
 
 class RowGroupTable:
@@ -45,7 +51,7 @@ class RowGroupTable:
         rows_per_group: Rows of a row group at most.
         length: Tokens of a row.
         dtype: uint8 or uint16.
-        columns: Segment columns to keep, some of ``SEGMENT_COLUMNS``.
+        columns: Segment columns to keep, some of ``SEGMENT_COLUMNS`` and ``ACCESSIONS``.
     """
 
     def __init__(
@@ -54,7 +60,9 @@ class RowGroupTable:
         self._rows_per_group = rows_per_group
         self._tokens = np.empty((num_slots * rows_per_group, length), dtype=dtype)
         self._row_offsets = np.zeros((num_slots, rows_per_group + 1), dtype=np.int64)
-        self._segments = {name: np.empty((num_slots, 0), dtype=_SEGMENT_TYPES[name]) for name in columns}
+        numbers = [name for name in columns if name in _SEGMENT_TYPES]
+        self._segments = {name: np.empty((num_slots, 0), dtype=_SEGMENT_TYPES[name]) for name in numbers}
+        self._accessions: list[pa.Array | None] | None = [None] * num_slots if ACCESSIONS in columns else None
         self._growing = threading.Lock()
 
     def fill(self, slot: int, group: RowGroup, order: Int64Array) -> None:
@@ -76,6 +84,23 @@ class RowGroupTable:
                 if len(wanted) > table.shape[1]:
                     table = self._segments[name] = _wider(table, len(wanted))  # noqa: PLW2901
                 table[slot, : len(wanted)] = getattr(group, name)[wanted]
+        if self._accessions is not None:
+            assert group.accessions is not None, "read with accessions"
+            self._accessions[slot] = group.accessions.take(pa.array(wanted))
+
+    def fill_with_padding(self, slot: int, num_rows: int, *, pad_id: int) -> None:
+        """Put rows of padding, which have no segments, into a slot.
+
+        Args:
+            slot: Index of the slot.
+            num_rows: How many.
+            pad_id: Their token.
+        """
+        first = slot * self._rows_per_group
+        self._tokens[first : first + num_rows] = pad_id
+        self._row_offsets[slot] = 0
+        if self._accessions is not None:
+            self._accessions[slot] = pa.array([], pa.string())
 
     def gather(self, slot: Int64Array, offset: Int64Array, *, pad_id: int) -> Rows:
         """Rows from many slots.
@@ -94,7 +119,21 @@ class RowGroupTable:
         segments = {}
         for name, table in self._segments.items():
             segments[name] = table.reshape(-1)[ragged(slot * table.shape[1] + starts, counts)]
-        return Rows(input_ids=input_ids, row_offsets=np.concatenate([[0], np.cumsum(counts)]), segments=segments)
+        return Rows(
+            input_ids=input_ids,
+            row_offsets=np.concatenate([[0], np.cumsum(counts)]),
+            segments=segments,
+            accessions=self._gather_accessions(np.repeat(slot, counts), ragged(starts, counts)),
+        )
+
+    def _gather_accessions(self, slot: Int64Array, index: Int64Array) -> pa.Array | None:
+        """The accessions of segments, each given by slot and index in it."""
+        if self._accessions is None:
+            return None
+        used, which = np.unique(slot, return_inverse=True)
+        held = [self._accessions[one] for one in used.tolist()]
+        before = np.concatenate([[0], np.cumsum([len(array) for array in held if array is not None])]).astype(np.int64)
+        return pa.concat_arrays([*held, pa.array([], pa.string())]).take(pa.array(before[which] + index))
 
 
 def ragged(starts: Int64Array, counts: Int64Array) -> Int64Array:

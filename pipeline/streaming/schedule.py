@@ -19,8 +19,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from pipeline.core.group_index import Groups
 from pipeline.core.lanes import BoolArray, Int64Array
-from pipeline.core.ordering import EpochOrder, Groups
+from pipeline.core.ordering import EpochOrder
 from pipeline.core.steps import PADDING, Steps
 
 _ROWS_AT_ONCE = 4096

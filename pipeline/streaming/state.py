@@ -1,10 +1,15 @@
-"""Where a reader stands: what a trainer keeps in its checkpoint, five numbers and two names.
+"""Where a reader stands: what a trainer keeps in its checkpoint, a few numbers and two names.
 
 ``rows_delivered`` counts the rows of the epoch that all ranks together have been given, from the first one on. It says
 nothing of ranks, batch sizes or workers, so that another world can go on from it without reading anything again. A
 state taken at the end of an epoch is the start of the next one.
+
+Where row groups were quarantined the state says which (:mod:`pipeline.streaming.quarantine`): those that the rank knew
+of that gave it. A reader adds them to what it knows itself, so that whichever rank's state is kept, and whoever loads
+it, no row is counted twice.
 """
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Self
 
@@ -38,17 +43,19 @@ class ReaderState:
     """Which rows."""
     shuffle: bool = True
     """Whether they come in a seeded order."""
+    quarantined: dict[str, Any] | None = None
+    """Row groups that gave padding, if there are any."""
 
     def document(self) -> dict[str, Any]:
-        """Plain values."""
-        return asdict(self)
+        """Plain values; ``quarantined`` only where there is something to say."""
+        return {name: value for name, value in asdict(self).items() if name != "quarantined" or value is not None}
 
     @classmethod
     def from_document(cls, document: dict[str, Any], *, reader: "ReaderState") -> Self:
         """The state that a document describes.
 
         Args:
-            document: What :meth:`document` returned; ``split`` and ``shuffle`` may be missing.
+            document: What :meth:`document` returned; ``split``, ``shuffle`` and ``quarantined`` may be missing.
             reader: The state of the reader that is to continue from it.
 
         Raises:
@@ -82,6 +89,12 @@ class ReaderState:
                 hint=_fitting(self.rows_delivered, batch_size, world_size),
             )
         return steps
+
+
+def epoch_of(document: Mapping[str, Any]) -> int:
+    """The epoch that a state stands in; 0 where it does not say one that can be."""
+    epoch = document.get("epoch")
+    return epoch if isinstance(epoch, int) and epoch >= 0 else 0
 
 
 def _fitting(rows: int, batch_size: int, world_size: int) -> str:

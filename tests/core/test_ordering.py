@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipeline.core.group_index import StoredGroups
 from pipeline.core.lanes import NUM_LANES
 from pipeline.core.ordering import EpochOrder, Location
 from pipeline.core.steps import Steps
@@ -27,13 +28,19 @@ def make_order(
     epoch: int = 0,
     shuffle: bool = True,
 ) -> EpochOrder:
-    return EpochOrder(rows, rows_per_group, fingerprint=fingerprint, seed=seed, epoch=epoch, shuffle=shuffle)
+    return EpochOrder(
+        StoredGroups(rows, rows_per_group), fingerprint=fingerprint, seed=seed, epoch=epoch, shuffle=shuffle
+    )
 
 
 def row_numbers(rows: list[int], rows_per_group: int, where: Location) -> np.ndarray:
     """Rows counted through all files."""
     before = np.concatenate([[0], np.cumsum(rows)])
     return before[where.file] + where.group * rows_per_group + where.row
+
+
+def positions_of(order: EpochOrder, where: Location, rows: list[int], rows_per_group: int) -> np.ndarray:
+    return order.positions_of(StoredGroups(rows, rows_per_group).index_of(where.file, where.group), where.row)
 
 
 def whole_order(order: EpochOrder, rows: list[int], rows_per_group: int) -> np.ndarray:
@@ -50,7 +57,7 @@ def test_every_row_comes_once(rows: list[int], rows_per_group: int, epoch: int, 
 def test_positions_of_undoes_locate(rows: list[int], rows_per_group: int, shuffle: bool) -> None:
     order = make_order(rows, rows_per_group, shuffle=shuffle)
     positions = np.arange(sum(rows))[::-1].copy()
-    assert np.array_equal(order.positions_of(order.locate(positions)), positions)
+    assert np.array_equal(positions_of(order, order.locate(positions), rows, rows_per_group), positions)
 
 
 @given(rows=file_rows, rows_per_group=group_rows)
@@ -186,7 +193,7 @@ def test_rows_of_a_batch_rarely_meet_again() -> None:
     meetings = 0
     for step in range(0, 480, 24):
         where = now.locate(np.arange(step * batch, (step + 1) * batch))
-        counts = np.unique(then.positions_of(where) // batch, return_counts=True)[1]
+        counts = np.unique(positions_of(then, where, rows, rows_per_group) // batch, return_counts=True)[1]
         meetings += int((counts * (counts - 1) // 2).sum())
     by_chance = 20 * (batch * (batch - 1) / 2) * (batch - 1) / (sum(rows) - 1)
     assert 0.8 < meetings / by_chance < 2

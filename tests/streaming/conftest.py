@@ -1,7 +1,7 @@
 """Small shards folders, written with the writer of the package and a manifest of their own.
 
-Row i of a split has 1 to 4 segments; the record key of its first segment is i, so that every row can be told by
-``record_keys``. The other keys are beyond a million.
+Row i of a split has 1 to 4 segments; the record key of its first segment is i (counted from ``first_key``), so that
+every row can be told by ``record_keys``. The other keys are beyond a million.
 """
 
 import threading
@@ -65,12 +65,13 @@ def _write_shards(
     rows_per_group: int = ROWS_PER_GROUP,
     alignment: int = 1,
     tokenizer: dict[str, Any] | None = None,
+    first_key: int = 0,
 ) -> Path:
     document = tokenizer or load_tokenizer("esm2").document()
     dtype = "uint8" if len(document["tokens"]) <= 256 else "uint16"
     files = []
     for split, rows_of_files in splits.items():
-        first_row = 0
+        first_row = first_key
         for index, num_rows in enumerate(rows_of_files):
             metadata = ShardMetadata(
                 fingerprint="plan",

@@ -13,7 +13,7 @@ from pipeline.engines.runner import run_stage
 from pipeline.errors import ConfigurationError, IntegrityError
 from pipeline.formats.manifest import read_manifest, write_manifest
 from pipeline.stages.ingest.stage import Ingest
-from pipeline.stages.pack import Pack
+from pipeline.stages.pack.stage import Pack
 from pipeline.stages.shard import Shard
 from pipeline.streaming.reader import PackedReader
 

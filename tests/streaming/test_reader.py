@@ -289,7 +289,9 @@ def test_resume_reads_nothing_again(shards: Path, monkeypatch: pytest.MonkeyPatc
     reads: list[tuple[int, int]] = []
     read = ShardSet.read
     monkeypatch.setattr(
-        ShardSet, "read", lambda self, file, group: reads.append((file, group)) or read(self, file, group)
+        ShardSet,
+        "read",
+        lambda self, file, group, **asked: reads.append((file, group)) or read(self, file, group, **asked),
     )
     reader = PackedReader(shards, batch_size=1, shuffle=False, threads=1)
     reader.load_state_dict(reader.state_at(90))
@@ -491,9 +493,9 @@ def test_a_row_group_is_decoded_once_an_epoch(
     reads: Counter[tuple[int, int]] = Counter()
     read = ShardSet.read
 
-    def counting(self: ShardSet, file: int, group: int) -> Any:
+    def counting(self: ShardSet, file: int, group: int, **asked: bool) -> Any:
         reads[file, group] += 1
-        return read(self, file, group)
+        return read(self, file, group, **asked)
 
     monkeypatch.setattr(ShardSet, "read", counting)
     for world_size in (1, 2, 4):

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipeline.core.group_index import StoredGroups
 from pipeline.core.ordering import EpochOrder
 from pipeline.core.steps import PADDING, TAILS, Steps
 from pipeline.streaming.schedule import Schedule
@@ -30,7 +31,7 @@ def test_blocks_are_the_wanted_steps_with_their_row_groups_open(  # noqa: PLR091
     rows_per_block: int,
     data: st.DataObject,
 ) -> None:
-    order = EpochOrder(rows, rows_per_group, fingerprint="f", seed=0, epoch=0, shuffle=shuffle)
+    order = EpochOrder(StoredGroups(rows, rows_per_group), fingerprint="f", seed=0, epoch=0, shuffle=shuffle)
     world_size = data.draw(st.integers(1, 8))
     steps = Steps(num_rows=sum(rows), batch_size=batch_size, tail=tail, rank=world_size - 1, world_size=world_size)
     wanted = range(data.draw(st.integers(0, len(steps))), len(steps), data.draw(st.integers(1, 4)))
@@ -62,7 +63,7 @@ def test_blocks_are_the_wanted_steps_with_their_row_groups_open(  # noqa: PLR091
 
 @pytest.mark.parametrize(("world_size", "num_lanes"), [(1, 192), (3, 64), (8, 24), (64, 3), (5, 192)])
 def test_a_rank_holds_one_row_group_a_lane(world_size: int, num_lanes: int) -> None:
-    order = EpochOrder([20_000, 10_011], 16, fingerprint="f", seed=0, epoch=0)
+    order = EpochOrder(StoredGroups([20_000, 10_011], 16), fingerprint="f", seed=0, epoch=0)
     steps = Steps(num_rows=order.num_rows, batch_size=4, tail="drop", world_size=world_size)
     schedule = Schedule(order, steps, range(len(steps)), rows_per_block=16)
     assert schedule.max_open == num_lanes + 4
@@ -76,14 +77,14 @@ def test_a_rank_holds_one_row_group_a_lane(world_size: int, num_lanes: int) -> N
 
 @pytest.mark.parametrize(("num_workers", "lanes"), [(2, 96), (3, 64), (5, 192)])
 def test_workers_share_the_lanes_where_batches_leave_them_apart(num_workers: int, lanes: int) -> None:
-    order = EpochOrder([20_000], 16, fingerprint="f", seed=0, epoch=0)
+    order = EpochOrder(StoredGroups([20_000], 16), fingerprint="f", seed=0, epoch=0)
     steps = Steps(num_rows=20_000, batch_size=32, tail="drop")
     schedule = Schedule(order, steps, range(1, len(steps), num_workers), rows_per_block=512)
     assert schedule.max_open == lanes + 32
 
 
 def test_the_first_blocks_are_small() -> None:
-    order = EpochOrder([20_000], 16, fingerprint="f", seed=0, epoch=0)
+    order = EpochOrder(StoredGroups([20_000], 16), fingerprint="f", seed=0, epoch=0)
     steps = Steps(num_rows=20_000, batch_size=32, tail="drop")
     sizes = [len(block.steps) for block in Schedule(order, steps, range(len(steps)), rows_per_block=512)]
     assert sizes[:6] == [1, 2, 4, 8, 16, 16]
