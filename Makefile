@@ -18,7 +18,7 @@ demo: $(VENV)/.base  ## E. coli proteome → packed shards → one epoch of batc
 install: $(VENV)/.test  ## .venv with everything that development and tests need
 
 test: $(VENV)/.test lint  ## lint, then every test but the slow ones
-	$(BIN)/python -m pytest -m "not slow" --cov --cov-report=term
+	$(BIN)/python -m pytest -m "not slow" -n auto --dist loadfile --cov --cov-report=term
 
 test-all: $(VENV)/.test lint  ## also the slow campaigns
 	$(BIN)/python -m pytest --cov --cov-report=term
