@@ -52,6 +52,13 @@ def test_the_reader_needs_no_torch():
     assert "torch" not in loaded_by("import pipeline.streaming.reader, pipeline.streaming.objectives")
 
 
+@pytest.mark.parametrize("columns", [("input_ids", "sequence_id"), ("input_ids", "accessions", "record_keys")])
+def test_reading_loads_no_pandas(quickstart, columns):
+    """Half a second before the first batch, and 70 MB: Arrow looks for it wherever it is given a list."""
+    read = f"next(iter(PackedReader({str(quickstart / 'shards')!r}, columns={columns}, objective=0.15)))"
+    assert "pandas" not in loaded_by(f"from pipeline.streaming.reader import PackedReader; {read}")
+
+
 @pytest.mark.parametrize("name", MODULES)
 def test_modules_are_documented_and_small(name):
     if name == "pipeline.__main__":
@@ -77,7 +84,9 @@ def test_packages_export_nothing():
                 assert not re.search(r"^(from|import) ", source, flags=re.MULTILINE), module.name
 
 
-@pytest.mark.parametrize("command", ["sources", "download", "ingest", "pack", "shard", "verify", "inspect", "run"])
+@pytest.mark.parametrize(
+    "command", ["sources", "download", "ingest", "cluster", "pack", "shard", "verify", "inspect", "run"]
+)
 def test_every_command_explains_itself(command, capsys):
     assert main([command, "--help"]) == 0
     text = capsys.readouterr().out

@@ -11,7 +11,7 @@ def flat(table: pa.Table, name: str) -> tuple[pa.Array, npt.NDArray[np.int64]]:
     """A list column as its flat values and int64 [rows + 1] offsets into them."""
     array = table.column(name).combine_chunks()
     if isinstance(array, pa.ChunkedArray):
-        array = array.chunk(0) if array.num_chunks else pa.array([], array.type)
+        array = array.chunk(0) if array.num_chunks else pa.nulls(0, array.type)
     offsets = numbers(array.offsets).astype(np.int64)
     return array.flatten(), offsets - offsets[0]
 
@@ -43,3 +43,8 @@ def matrix(table: pa.Table, name: str, dtype: str, length: int) -> npt.NDArray[A
         else:
             rows.append(numbers(chunk.flatten()).reshape(len(chunk), length))
     return rows[0] if len(rows) == 1 else np.concatenate([*rows, np.empty((0, length), dtype=little_endian)])
+
+
+def indices(values: npt.NDArray[np.int64]) -> pa.Array:
+    """int64 values as an Arrow array, without a copy; ``pa.array`` would load pandas where it is installed."""
+    return pa.Array.from_buffers(pa.int64(), len(values), [None, pa.py_buffer(np.ascontiguousarray(values))])

@@ -292,8 +292,8 @@ class ShardFile:
             input_ids=matrix(table, "input_ids", self.metadata.dtype, self.metadata.length),
             lengths=numbers(lengths),
             row_offsets=row_offsets,
-            record_keys=numbers(flat(table, "record_keys")[0] if keys else pa.array([], pa.uint64())),
-            starts=numbers(flat(table, "starts")[0] if starts else pa.array([], pa.uint32())),
+            record_keys=numbers(flat(table, "record_keys")[0]) if keys else np.empty(0, dtype=np.uint64),
+            starts=numbers(flat(table, "starts")[0]) if starts else np.empty(0, dtype=np.uint32),
             accessions=flat(table, "accessions")[0] if accessions else None,
             sequence_id=matrix(table, "sequence_id", "int16", self.metadata.length) if sequence_id else None,
         )

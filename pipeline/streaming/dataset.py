@@ -30,6 +30,7 @@ from pipeline.streaming.quarantine import OnCorrupt
 from pipeline.streaming.reader import PackedReader
 from pipeline.streaming.shard_folder import DEFAULT_CACHE_BYTES, DEFAULT_PATIENCE
 from pipeline.streaming.sources import Paths
+from pipeline.streaming.worker_batches import WorkerBatch
 from pipeline.streaming.worker_progress import NONE, SharedFlags, WorkerProgress
 
 
@@ -152,13 +153,9 @@ class PackedDataset(torch.utils.data.IterableDataset):  # type: ignore[misc]
     def __iter__(self) -> Iterator[dict[str, Any]]:
         worker = torch.utils.data.get_worker_info()
         self._reached = None
-        if worker is not None and "block_mask" in self._masks:
-            raise ConfigurationError(
-                "block_mask: cannot be sent from a loader worker",
-                hint="read with num_workers=0, or call pipeline.streaming.collate.block_mask(batch['sequence_id'])",
-            )
-        batches = self._in_trainer() if worker is None else self._in_worker(worker)
-        return map(partial(tensors, masks=self._masks, compact=self._compact), batches)
+        if worker is None:
+            return map(partial(tensors, masks=self._masks, compact=self._compact), self._in_trainer())
+        return map(partial(WorkerBatch, masks=self._masks, compact=self._compact), self._in_worker(worker))
 
     def set_epoch(self, epoch: int) -> None:
         """Begin this epoch at the next iteration; in the epoch that a state was loaded for, stay where that is.

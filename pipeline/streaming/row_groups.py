@@ -20,6 +20,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from pipeline.core.lanes import Int64Array
+from pipeline.formats.column_arrays import indices
 from pipeline.formats.shards import RowGroup
 
 SEGMENT_COLUMNS = ("lengths", "record_keys", "starts")
@@ -86,7 +87,7 @@ class RowGroupTable:
                 table[slot, : len(wanted)] = getattr(group, name)[wanted]
         if self._accessions is not None:
             assert group.accessions is not None, "read with accessions"
-            self._accessions[slot] = group.accessions.take(pa.array(wanted))
+            self._accessions[slot] = group.accessions.take(indices(wanted))
 
     def fill_with_padding(self, slot: int, num_rows: int, *, pad_id: int) -> None:
         """Put rows of padding, which have no segments, into a slot.
@@ -100,7 +101,7 @@ class RowGroupTable:
         self._tokens[first : first + num_rows] = pad_id
         self._row_offsets[slot] = 0
         if self._accessions is not None:
-            self._accessions[slot] = pa.array([], pa.string())
+            self._accessions[slot] = pa.nulls(0, pa.string())
 
     def gather(self, slot: Int64Array, offset: Int64Array, *, pad_id: int) -> Rows:
         """Rows from many slots.
@@ -133,7 +134,7 @@ class RowGroupTable:
         used, which = np.unique(slot, return_inverse=True)
         held = [self._accessions[one] for one in used.tolist()]
         before = np.concatenate([[0], np.cumsum([len(array) for array in held if array is not None])]).astype(np.int64)
-        return pa.concat_arrays([*held, pa.array([], pa.string())]).take(pa.array(before[which] + index))
+        return pa.concat_arrays([*held, pa.nulls(0, pa.string())]).take(indices(before[which] + index))
 
 
 def ragged(starts: Int64Array, counts: Int64Array) -> Int64Array:

@@ -1,186 +1,184 @@
-"""How fast batches come: the reader in both layouts beside a memory map, in one run.
+"""How fast batches come: the package's reader beside a memory map and the readers of others, same rows, in one run.
 
-    python tests/benchmarks/reading.py [--rows 200000] [--length 1024] [--rows-per-group 512] [--repeats 3]
+    python tests/benchmarks/reading.py [--rows 200000] [--length 1024] [--repeats 3] [--only NAME ...]
+        [--workers 0 2] [--python MODULE=PATH ...] [--limit 180] [--work FOLDER] [--json]
 
-Every reader gives shuffled batches of 32 rows as torch tensors, input_ids and sequence_id widened to int64, in this
-process. The memory map is the limit: uncompressed tokens and sequence ids, a permutation in memory, a fetch a batch.
-Figures are million tokens, padding included: a second, a second of this thread's processor time (what a trainer loses),
-and a second of the whole process's; the best of the repeats. Then seconds from opening the dataset to the first batch,
-the median.
+Every reader gives batches of 32 rows, shuffled but where the name says otherwise, as torch tensors: input_ids and
+sequence_id, int64. «Compact»: they come as narrow as they are stored, and the trainer's thread widens them. Every
+figure is from a fresh process pinned to two processors; the repeats of all readers take turns; figures are medians.
+Slow readers run once. The memory map is the limit: uncompressed rows, a permutation in memory, a fetch a batch.
+
+Million tokens, padding included, are of an epoch from opening to its last batch. Milliseconds of the trainer's thread,
+and of all threads and processes, are for a million tokens. Then seconds to the first batch, from opening the reader;
+the same where it goes on from a state kept half-way by another process; and memory at its peak, of all processes, a
+page that k of them share counting 1/k in each (see process_tree.py). The rows of one epoch are looked at: each has to
+come once; and those of half an epoch after a resume. Bytes on disk are of all that is stored: of shards of this package
+accessions and record keys, too.
+
+Peers that are not installed are named: pip install -e '.[bench]'. MosaicML Streaming and LitData ask for versions of
+torch and numpy that would replace those that are here: put them into an environment of their own, and say where its
+Python is: --python streaming=PATH --python litdata=PATH. Where others use the machine too, processor milliseconds say
+more. Linux only.
 """
 
 import argparse
-import statistics
+import json
+import os
+import shutil
+import subprocess
+import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-import pyarrow as pa
-import torch
+from ingest_report import print_targets
+from process_tree import SAMPLE_SECONDS, Usage, measure
+from reading_contestants import READERS
+from reading_report import Row, print_table, targets
 
-from pipeline.config import ShardConfig
-from pipeline.core.layout import sequence_ids
-from pipeline.core.packing import pack
-from pipeline.core.tokenizer import load_tokenizer
-from pipeline.formats.manifest import File, make_manifest, write_manifest
-from pipeline.formats.shards import ShardMetadata, ShardWriter, shard_name, shard_schema, token_array
-from pipeline.streaming.dataset import PackedDataset
-
-BATCH_SIZE = 32
-ROWS_PER_SHARD = 16_384
-COLUMNS = ("input_ids", "sequence_id")
+SCRIPT = str(Path(__file__).with_name("reading_contestants.py"))
+NUM_CPUS = 2
+GLOBAL_BATCH = 64
+"""Rows are a multiple of it: a batch for each of two workers."""
 
 
-def row_lengths(num_rows: int, length: int) -> tuple[np.ndarray, np.ndarray]:
-    """Lengths of UniRef50-like segments, packed into about ``num_rows`` rows, and row_offsets."""
-    rng = np.random.default_rng(0)
-    lengths = np.clip(rng.lognormal(5.2, 0.85, int(num_rows * length / 240)), 11, length - 2).astype(np.int64) + 2
-    row = pack(lengths, capacity=length, algorithm="first-fit-decreasing", seed=0).row
-    order = np.argsort(row, kind="stable")
-    offsets = np.searchsorted(row[order], np.arange(num_rows + 1))
-    return lengths[order][: offsets[-1]].astype(np.uint32), offsets
+class Bench:
+    """Runs readers on the rows of one folder."""
+
+    def __init__(self, folder: Path, shape: tuple[int, int], pythons: dict[str, str], limit: float) -> None:
+        self.folder, self.pythons, self.limit = folder, pythons, limit
+        self.shape = [str(folder), *map(str, shape)]
+        self.num_tokens = shape[0] * shape[1]
+        self.missing = {python: self.missing_of(python) for python in {sys.executable, *pythons.values()}}
+        self.cannot_write: dict[str, str] = {}
+
+    @staticmethod
+    def missing_of(python: str) -> set[str]:
+        done = subprocess.run([python, SCRIPT, "absent"], check=True, capture_output=True, text=True)
+        return set(json.loads(done.stdout))
+
+    def python_of(self, name: str) -> str:
+        return next((self.pythons[module] for module in READERS[name].needs if module in self.pythons), sys.executable)
+
+    def row(self, name: str, num_workers: int) -> Row:
+        missing = self.missing[self.python_of(name)].intersection(READERS[name].needs)
+        absent = f"not installed: {', '.join(sorted(missing))}" if missing else ""
+        return Row(name=name, num_workers=num_workers, absent=absent, num_tokens=self.num_tokens)
+
+    def write(self, row: Row) -> None:
+        """What a row reads, unless it is there."""
+        store = READERS[row.name].store
+        path = self.folder / store
+        if not row.absent and not path.exists() and store not in self.cannot_write:
+            tell(f"writing {store}")
+            try:
+                self.start(row.name, "write", store, limit=None)
+            except RuntimeError as error:
+                self.cannot_write[store] = reason_of(error)
+        row.absent = row.absent or self.cannot_write.get(store, "")
+        if not row.absent:
+            row.stored_bytes = sum(file.stat().st_size for file in path.rglob("*") if file.suffix != ".npy")
+
+    def start(
+        self, name: str, mode: str, *words: str, limit: float | None, more: Sequence[str] = (), looks: bool = False
+    ) -> Usage:
+        """A process of reading_contestants.py.
+
+        Raises:
+            RuntimeError: It failed, or took too long.
+        """
+        command = [self.python_of(name), SCRIPT, mode, *words, *self.shape, *more]
+        if limit:
+            command = ["timeout", f"{limit:g}", *command]
+        cpus = sorted(os.sched_getaffinity(0))[-NUM_CPUS:]
+        return measure(command, cpus=cpus, sample_seconds=SAMPLE_SECONDS if looks else None)
+
+    def run(self, row: Row, mode: str, *more: str) -> None:
+        """One process; a row that fails once is left out, and the others go on."""
+        if row.absent:
+            return
+        words = (row.name, str(row.num_workers))
+        try:
+            usage = self.start(row.name, mode, *words, limit=self.limit, more=more, looks=mode == "check")
+        except RuntimeError as error:
+            row.absent = reason_of(error)
+            tell(f"{row.name}, {row.num_workers} workers, {mode}: {error}")
+            return
+        measured = json.loads(usage.output.splitlines()[-1])
+        if mode == "check":
+            assert usage.memory is not None
+            row.check, row.peak_bytes = measured, usage.memory.proportional
+        else:
+            {"speed": row.epochs, "resume": row.resumes}[mode].append(measured)
+        tell(f"{row.name}, {row.num_workers} workers, {mode}: {measured['seconds']:.2f} s")
 
 
-def shard_tables(num_rows: int, length: int, layout: str, keep: Callable[..., None] | None) -> Iterator[pa.Table]:
-    """The rows in tables of ROWS_PER_SHARD."""
-    lengths, offsets = row_lengths(num_rows, length)
-    rng = np.random.default_rng(1)
-    residues = np.frombuffer(b"ALGVESIKRDTPNQFYMHCW", dtype=np.uint8)
-    share = np.array(
-        [825, 965, 707, 686, 672, 665, 591, 580, 553, 546, 536, 474, 406, 393, 386, 292, 241, 227, 138, 117]
-    )
-    letters = load_tokenizer("esm2").table[residues].repeat(share)
-    for first in range(0, num_rows, ROWS_PER_SHARD):
-        last = min(first + ROWS_PER_SHARD, num_rows)
-        chosen = slice(offsets[first], offsets[last])
-        row_offsets = offsets[first : last + 1] - offsets[first]
-        ids = sequence_ids(lengths[chosen], row_offsets, length)
-        tokens = letters[rng.integers(0, len(letters), (last - first, length), dtype=np.uint16)]
-        tokens[ids < 0] = 1
-        if keep is not None:
-            keep(first, last, tokens, ids)
-        keys = rng.integers(0, 2**63, int(row_offsets[-1])).astype(np.uint64)
-
-        def per_row(values: pa.Array, offsets: np.ndarray = row_offsets) -> pa.Array:
-            return pa.ListArray.from_arrays(pa.array(offsets.astype(np.int32)), values)
-
-        yield pa.table(
-            {
-                "input_ids": token_array(tokens, layout),
-                "sequence_id": token_array(ids, layout),
-                "lengths": per_row(pa.array(lengths[chosen])),
-                "accessions": per_row(pa.array([f"UniRef50_{key % 10**10:010d}" for key in keys.tolist()])),
-                "record_keys": per_row(pa.array(keys)),
-                "starts": per_row(pa.array(np.zeros(len(keys), dtype=np.uint32))),
-                "num_tokens": pa.array((ids >= 0).sum(axis=1).astype(np.uint32)),
-                "num_sequences": pa.array(np.diff(row_offsets).astype(np.uint16)),
-            }
-        )
+def reason_of(error: RuntimeError) -> str:
+    if ": exit 124:" in str(error):
+        return "failed: it took too long"
+    return f"failed: {(str(error).splitlines() or ['?'])[-1][:80]}"
 
 
-def write_shards(
-    folder: Path, shape: tuple[int, int], layout: str, rows_per_group: int, keep: Callable[..., None] | None = None
-) -> None:
-    """A shards folder with one split, of ``shape`` [rows, length]."""
-    num_rows, length = shape
-    (folder / "data").mkdir(parents=True)
-    metadata = ShardMetadata(
-        fingerprint="", dtype="uint8", length=length, alignment=1, pad_id=1, num_prefix=1, num_suffix=1, layout=layout
-    )
-    files = []
-    for index, table in enumerate(shard_tables(num_rows, length, layout, keep)):
-        name = shard_name("train", index, -(-num_rows // ROWS_PER_SHARD))
-        with ShardWriter(folder / name, metadata, rows_per_group=rows_per_group) as writer:
-            writer.write(table.cast(shard_schema(metadata)))
-        num_bytes = (folder / name).stat().st_size
-        files.append(File(path=name, split="train", rows=table.num_rows, bytes=num_bytes, xxh3_64="", content=name))
-    configuration = {
-        "length": length,
-        "alignment": 1,
-        "rows_per_group": rows_per_group,
-        "tokenizer": load_tokenizer("esm2").document(),
-    }
-    nothing: dict[str, int] = {}
-    manifest = make_manifest(
-        "shards",
-        configuration=configuration,
-        inputs=(),
-        files=tuple(files),
-        counts=nothing,
-        reasons=nothing,
-        provenance=(),
-    )
-    write_manifest(folder, manifest)
+def run_all(bench: Bench, rows: Sequence[Row], repeats: int) -> None:
+    """Every row as often as asked, in turns; each is checked once."""
+    for row in rows:
+        bench.write(row)
+    for repeat in range(repeats):
+        for row in rows:
+            if repeat == 0 or not READERS[row.name].is_slow:
+                bench.run(row, "speed")
+    for row in rows:
+        if not READERS[row.name].is_limit:
+            bench.run(row, "check")
+    for repeat in range(repeats):
+        for row in rows:
+            is_last = repeat == repeats - 1
+            if row.check and row.check["has_state"] and (is_last or not READERS[row.name].is_slow):
+                bench.run(row, "resume", *["to-the-end"] * is_last)
 
 
-class MemoryMap:
-    """The limit: nothing to decode, an order held in memory."""
-
-    def __init__(self, folder: Path, num_rows: int, length: int) -> None:
-        self.tokens = np.memmap(folder / "tokens.bin", dtype=np.uint8, mode="r", shape=(num_rows, length))
-        self.ids = np.memmap(folder / "ids.bin", dtype=np.int16, mode="r", shape=(num_rows, length))
-
-    def __iter__(self) -> Iterator[dict[str, torch.Tensor]]:
-        order = np.random.default_rng(0).permutation(len(self.tokens))
-        for first in range(0, len(order), BATCH_SIZE):
-            rows = order[first : first + BATCH_SIZE]
-            yield {
-                "input_ids": torch.from_numpy(self.tokens[rows]).to(torch.int64),
-                "sequence_id": torch.from_numpy(self.ids[rows]).to(torch.int64),
-            }
-
-
-def measure(open_dataset: Callable[[], Any], repeats: int) -> list[float]:
-    """Million tokens a second of wall clock, thread and process; seconds to the first batch."""
-    clocks = (time.perf_counter, time.thread_time, time.process_time)
-    rates, firsts = [], []
-    for _ in range(repeats):
-        started = [clock() for clock in clocks]
-        tokens = 0
-        for batch in open_dataset():
-            if not tokens:
-                firsts.append(time.perf_counter() - started[0])
-            tokens += batch["input_ids"].numel()
-        rates.append([tokens / (clock() - start) / 1e6 for clock, start in zip(clocks, started, strict=True)])
-    return [*(max(column) for column in zip(*rates, strict=True)), statistics.median(firsts)]
+def tell(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
 
 
 def main() -> None:
-    """Write, measure, print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, default=200_000)
     parser.add_argument("--length", type=int, default=1024)
-    parser.add_argument("--rows-per-group", type=int)
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--only", nargs="+", choices=READERS, default=list(READERS), help="readers to run")
+    parser.add_argument("--workers", type=int, nargs="+", default=[0, 2])
+    parser.add_argument("--python", action="append", default=[], metavar="MODULE=PATH", help="who has this module")
+    parser.add_argument("--limit", type=float, default=180, help="seconds that one process may take")
+    parser.add_argument("--work", type=Path, help="a folder on the disk to measure on; by default a temporary one")
+    parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
-    rows_per_group = options.rows_per_group or ShardConfig().group_rows(options.length)
-    with tempfile.TemporaryDirectory() as temporary:
-        folder = Path(temporary)
-        shape = (options.rows, options.length)
-        tokens = np.memmap(folder / "tokens.bin", dtype=np.uint8, mode="w+", shape=shape)
-        ids = np.memmap(folder / "ids.bin", dtype=np.int16, mode="w+", shape=shape)
-
-        def keep(first: int, last: int, new_tokens: np.ndarray, new_ids: np.ndarray) -> None:
-            tokens[first:last], ids[first:last] = new_tokens, new_ids
-
-        write_shards(folder / "list", shape, "list", rows_per_group, keep)
-        write_shards(folder / "binary", shape, "binary", rows_per_group)
-        print(f"{options.rows:,} rows of {options.length:,}, row groups of {rows_per_group}, batch {BATCH_SIZE}")
-        print(f"{'reader':<20}{'Mtokens/s':>12}{'/s of thread':>14}{'/s of process':>15}{'first batch s':>15}")
-        readers: dict[str, Callable[[], Any]] = {"memory map": lambda: MemoryMap(folder, *shape)}
-        for layout in ("binary", "list"):
-            for threads in (1, 2):
-                readers[f"{layout}, {threads} thread{'s' * (threads > 1)}"] = lambda layout=layout, threads=threads: (
-                    PackedDataset(
-                        folder / layout, rank=0, world_size=1, batch_size=BATCH_SIZE, columns=COLUMNS, threads=threads
-                    )
-                )
-        for name, open_dataset in readers.items():
-            wall, thread, process, first = measure(open_dataset, options.repeats)
-            print(f"{name:<20}{wall:>12.0f}{thread:>14.0f}{process:>15.0f}{first:>15.3f}")
+    pythons = dict(word.split("=", 1) for word in options.python)
+    num_rows = -(-options.rows // GLOBAL_BATCH) * GLOBAL_BATCH
+    folder = Path(tempfile.mkdtemp(dir=options.work))
+    os.environ["HF_HOME"] = str(folder / "hugging-face")  # what it keeps goes with the rows
+    try:
+        bench = Bench(folder, (num_rows, options.length), pythons, options.limit)
+        rows = [
+            bench.row(name, num_workers)
+            for num_workers in options.workers
+            for name in options.only
+            if not (num_workers and READERS[name].is_limit)
+        ]
+        bench.start(next(iter(READERS)), "write", "raw", limit=None)
+        run_all(bench, rows, options.repeats)
+    finally:
+        shutil.rmtree(folder)
+    found = list(targets(rows))
+    if options.json:
+        verdicts = [asdict(target) | {"verdict": target.verdict} for target in found]
+        print(json.dumps({"rows": [row.figures() for row in rows], "targets": verdicts}, indent=2, ensure_ascii=False))
+    else:
+        print(f"{num_rows:,} rows of {options.length:,}, batches of 32, medians of {options.repeats}")
+        print_table(rows)
+        print_targets(found)
+    sys.exit(any(row.absent.startswith("failed") for row in rows))
 
 
 if __name__ == "__main__":
