@@ -38,6 +38,7 @@ schemas: $(VENV)/.test  ## write schemas/ anew from the models
 
 bench: $(VENV)/.bench  ## benchmarks, each prints a table
 	$(BIN)/python tests/benchmarks/ingesting.py
+	$(BIN)/python tests/benchmarks/clustering.py
 	$(BIN)/python tests/benchmarks/packers.py
 	$(BIN)/python tests/benchmarks/laying_out.py
 	$(BIN)/python tests/benchmarks/writing.py

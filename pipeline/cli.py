@@ -4,10 +4,8 @@
 or internal error, 130 interrupted. Stages are imported inside the commands, so that ``--help`` stays quick.
 """
 
-import os
 import shlex
 import sys
-import traceback
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -17,15 +15,13 @@ import typer
 import pipeline
 from pipeline import config as settings
 from pipeline import options
+from pipeline.cluster_command import cluster
 from pipeline.console import TransferWatcher
 from pipeline.errors import ConfigurationError
 from pipeline.formats.alignment import Insertions
 from pipeline.formats.headers import DATABASE_NAMES
 from pipeline.formats.problems import OnError
-from pipeline.session import make, speaking, tell, working
-
-INTERNAL_ERROR = 2
-DEBUG_VARIABLE = "PIPELINE_DEBUG"
+from pipeline.session import internal_error, make, speaking, tell, working
 
 _DOWNLOAD = settings.DownloadConfig(source="uniref50")
 _PACK = settings.PackConfig()
@@ -162,6 +158,9 @@ def ingest(
         tell(outcome, out, console, f"pipeline pack {shlex.quote(str(out))} --out plan/")
 
 
+app.command()(cluster)
+
+
 @app.command()
 def pack(
     corpus: Annotated[Path, typer.Argument(help="A corpus, made by `pipeline ingest`.")],
@@ -225,7 +224,7 @@ def shard(
 
 @app.command()
 def verify(
-    path: Annotated[Path, typer.Argument(help="A corpus, a plan or shards.")],
+    path: Annotated[Path, typer.Argument(help="A corpus, clusters, a plan or shards.")],
     corpus: options.Corpus = None,
     executor: options.Executor = "processes",
     workers: options.Workers = None,
@@ -249,7 +248,7 @@ def verify(
 
 @app.command()
 def inspect(
-    path: Annotated[Path, typer.Argument(help="A corpus, a plan or shards.")],
+    path: Annotated[Path, typer.Argument(help="A corpus, clusters, a plan or shards.")],
     row: Annotated[int | None, typer.Option(help="Show this packed row of shards, coloured by segment.")] = None,
     split: Annotated[str | None, typer.Option(help="Split of the row.")] = None,
     accession: Annotated[str | None, typer.Option(help="Say what became of this protein.")] = None,
@@ -326,21 +325,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except SystemExit as stop:
         return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
     except Exception as error:  # noqa: BLE001  (the last line of defence: a bug must not look like a traceback)
-        return _internal_error(error)
+        return internal_error(error)
     return 0
-
-
-def _internal_error(error: Exception) -> int:
-    if os.environ.get(DEBUG_VARIABLE):
-        traceback.print_exception(error)
-    else:
-        last = traceback.extract_tb(error.__traceback__)[-1]
-        place = f"{Path(last.filename).name}:{last.lineno}"
-        sys.stderr.write(
-            f"internal error: {type(error).__name__}: {error} ({place})\n\n"
-            f"hint: this is a bug in pipeline; {DEBUG_VARIABLE}=1 shows the traceback to report\n"
-        )
-    return INTERNAL_ERROR
 
 
 def run_and_exit() -> None:

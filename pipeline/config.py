@@ -239,11 +239,11 @@ class Recipe(_Model):
     """Read one epoch back and measure it."""
 
 
-def checked(model: type[_Model], values: dict[str, Any], *, where: str) -> Any:
+def checked(model: type[BaseModel], values: dict[str, Any], *, where: str) -> Any:
     """Build a model from plain values.
 
     Args:
-        model: A model of this module.
+        model: A model of this module, or of ``cluster_config``.
         values: Its fields.
         where: What the values come from, for the message: a path, or ``command line``.
 

@@ -61,6 +61,17 @@ def _corpus_sentence(manifest: "Manifest") -> str:
     )
 
 
+def _clusters_sentence(manifest: "Manifest") -> str:
+    counts = manifest.counts
+    suffixes = [suffix for suffix in ("", *(f"_{level}" for level in range(2, 10))) if f"clusters{suffix}" in counts]
+    levels = [
+        f"{count(counts[f'clusters{suffix}'], 'clusters')} ({counts[f'singletons{suffix}']:,} of one, the largest of "
+        f"{counts[f'most_members{suffix}']:,})"
+        for suffix in suffixes
+    ]
+    return f"{count(counts['records'], 'records')} in {', and within them '.join(levels)}"
+
+
 def _plan_sentence(manifest: "Manifest") -> str:
     counts, room = manifest.counts, manifest.counts["rows"] * manifest.configuration["length"]
     return (
@@ -85,6 +96,7 @@ def _download_sentence(manifest: "Manifest") -> str:
 _SENTENCES = {
     "download": _download_sentence,
     "corpus": _corpus_sentence,
+    "clusters": _clusters_sentence,
     "plan": _plan_sentence,
     "shards": _shards_sentence,
 }

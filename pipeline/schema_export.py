@@ -11,6 +11,7 @@ from typing import Any
 import pyarrow as pa
 
 from pipeline.config import Recipe
+from pipeline.formats.clusters import clusters_schema
 from pipeline.formats.corpus import CORPUS_SCHEMA
 from pipeline.formats.manifest import Manifest, Run
 from pipeline.formats.plan import PLAN_SCHEMA
@@ -24,6 +25,8 @@ def schema_documents() -> dict[str, str]:
         "manifest.schema.json": Manifest.model_json_schema(),
         "run.schema.json": Run.model_json_schema(),
         "corpus.arrow.json": _columns(CORPUS_SCHEMA),
+        # Each finer level has the first three columns once more, with _2, _3 … behind their names.
+        "clusters.arrow.json": _columns(clusters_schema(1)),
         "plan.arrow.json": _columns(PLAN_SCHEMA),
         **{f"shards-{layout}.arrow.json": _columns(shard_schema(_example(layout))) for layout in LAYOUTS},
     }

@@ -1,5 +1,8 @@
 """One command from its first word to its exit code: who is spoken to, who works, and how errors are told."""
 
+import os
+import sys
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,7 +18,9 @@ if TYPE_CHECKING:
     from pipeline.engines.runner import StageOutcome
     from pipeline.engines.stage import Stage
 
+INTERNAL_ERROR = 2
 INTERRUPTED = 130
+DEBUG_VARIABLE = "PIPELINE_DEBUG"
 
 
 @contextmanager
@@ -81,3 +86,17 @@ def tell(outcome: "StageOutcome", out: Path, console: Console, next_command: str
 
     console.document(stage_document(outcome, out))
     console.note(f"{stage_sentence(outcome, out)}; next: {next_command}")
+
+
+def internal_error(error: Exception) -> int:
+    """Say that a bug was met, and where; the exit code."""
+    if os.environ.get(DEBUG_VARIABLE):
+        traceback.print_exception(error)
+    else:
+        last = traceback.extract_tb(error.__traceback__)[-1]
+        place = f"{Path(last.filename).name}:{last.lineno}"
+        sys.stderr.write(
+            f"internal error: {type(error).__name__}: {error} ({place})\n\n"
+            f"hint: this is a bug in pipeline; {DEBUG_VARIABLE}=1 shows the traceback to report\n"
+        )
+    return INTERNAL_ERROR

@@ -127,7 +127,10 @@ def test_a_killed_run_goes_on_and_ends_with_the_same_bytes(finished, recipe_path
     [
         (("length = 512", 'length = 512\ntokenizer = "nope"'), "nope"),
         (("objective = 0.15", 'objective = "betalinear99"'), "betalinear99"),
-        (("length = 512", 'length = 512\ntokenizer = "evo2"'), "needs a mask token; tokenizer 'evo2' of this dataset has none"),
+        (
+            ("length = 512", 'length = 512\ntokenizer = "evo2"'),
+            "needs a mask token; tokenizer 'evo2' of this dataset has none",
+        ),
     ],
 )
 def test_a_mistake_in_the_last_stage_is_told_before_the_first(recipe_path, tmp_path, change, told):

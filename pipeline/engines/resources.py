@@ -15,6 +15,7 @@ from pathlib import Path
 from pipeline.errors import ConfigurationError
 
 _CGROUP_CPU_MAX = Path("/sys/fs/cgroup/cpu.max")
+_CGROUP_MEMORY_MAX = Path("/sys/fs/cgroup/memory.max")
 _THREAD_VARIABLES = ("POLARS_MAX_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 _SIZE = re.compile(r"(?P<number>[0-9]+(?:\.[0-9]+)?) ?(?P<unit>[KMGT]?i?)B?", re.IGNORECASE)
@@ -39,15 +40,19 @@ class Share:
     """Memory of each."""
 
 
-def parse_size(text: str) -> int:
+def parse_size(text: str, option: str = "--memory") -> int:
     """Bytes from ``4GB`` (10^9), ``4GiB`` (2^30), ``500M`` or a plain number.
+
+    Args:
+        text: What was given.
+        option: For the message.
 
     Raises:
         ConfigurationError: It is none of these.
     """
     found = _SIZE.fullmatch(text.strip())
     if found is None:
-        raise ConfigurationError(f"--memory {text}: expected a number and a unit", hint="such as 4GB, 500MB or 16GiB")
+        raise ConfigurationError(f"{option} {text}: expected a number and a unit", hint="such as 4GB, 500MB or 16GiB")
     return int(float(found["number"]) * _UNITS[found["unit"].lower()])
 
 
@@ -106,3 +111,14 @@ def limit_threads(num_threads: int) -> None:
 
     pa.set_cpu_count(num_threads)
     pa.set_io_thread_count(max(2, num_threads))
+
+
+def granted_memory() -> int:
+    """Bytes this process may use: the least of the machine's memory, the cgroup's and SLURM_MEM_PER_NODE."""
+    limits = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
+    slurm = os.environ.get("SLURM_MEM_PER_NODE", "")  # in megabytes (sbatch, --mem)
+    if slurm.isdigit():
+        limits.append(int(slurm) << 20)
+    if _CGROUP_MEMORY_MAX.exists() and (text := _CGROUP_MEMORY_MAX.read_text().strip()).isdigit():
+        limits.append(int(text))
+    return min(limits)

@@ -29,7 +29,7 @@ FORMAT_VERSION = 1
 MANIFEST_NAME = "manifest.json"
 RUN_NAME = "run.json"
 
-Kind = Literal["download", "corpus", "plan", "shards"]
+Kind = Literal["download", "corpus", "clusters", "plan", "shards"]
 
 _NOT_MEANING = frozenset({"layout"})
 _REPORTED_PACKAGES = ("numpy", "pyarrow", "polars", "xxhash", "scipy")

@@ -13,6 +13,7 @@ from pipeline.core.tokenizer import Tokenizer
 from pipeline.errors import ConfigurationError
 from pipeline.formats.absence import DROPPED_NAME, explain_absence
 from pipeline.formats.artefact_report import ArtefactReport, facts_of, report_of
+from pipeline.formats.clusters import LEVEL_COLUMNS, level_columns
 from pipeline.formats.manifest import File, Manifest, find_input, read_manifest
 from pipeline.formats.parquet import read_columns
 from pipeline.formats.shards import RowGroup, ShardFile
@@ -230,6 +231,24 @@ def _rows_with(column: Any, value: str) -> list[int]:
     return found
 
 
+def _in_clusters(folder: Path, manifest: Manifest, accession: str, corpus: Path | None) -> Iterator[Whereabouts]:
+    place, corpus_manifest = find_input(folder, manifest, "corpus", override=corpus)
+    for part, file in zip(corpus_manifest.tables, manifest.tables, strict=True):
+        records = _rows_with(read_columns(place / part.path, ["accession"]).column("accession"), accession)
+        if not records:
+            continue
+        table = read_columns(folder / file.path)
+        for record in records:
+            entry = {name: table.column(name)[record].as_py() for name in table.column_names}
+            levels = [level_columns(level) for level in range(len(entry) // len(LEVEL_COLUMNS))]
+            told = [
+                f"member {entry[index] + 1:,} of {entry[size]:,} in the cluster of {entry[representative]}"
+                for representative, size, index in levels
+                if representative in entry
+            ]
+            yield Whereabouts(place=f"{file.path} record {record}", story=", and within it ".join(told))
+
+
 def _in_plan(folder: Path, manifest: Manifest, accession: str, corpus: Path | None) -> Iterator[Whereabouts]:
     place, corpus_manifest = find_input(folder, manifest, "corpus", override=corpus)
     for part, file in zip(corpus_manifest.tables, manifest.tables, strict=True):
@@ -262,4 +281,4 @@ def _in_shards(folder: Path, manifest: Manifest, accession: str, corpus: Path | 
 
 
 _Finder = Callable[[Path, Manifest, str, Path | None], Iterator[Whereabouts]]
-_FINDERS: dict[str, _Finder] = {"corpus": _in_corpus, "plan": _in_plan, "shards": _in_shards}
+_FINDERS: dict[str, _Finder] = {"corpus": _in_corpus, "clusters": _in_clusters, "plan": _in_plan, "shards": _in_shards}

@@ -114,7 +114,7 @@ def test_a_protein_is_followed_through_every_artefact(small):
 def test_a_download_has_no_proteins(tmp_path, ecoli):
     stage = Download(DownloadConfig(source=str(ecoli)))
     run_stage(stage, tmp_path / "d", executor=SerialExecutor())
-    with pytest.raises(ConfigurationError, match="expected one of corpus, plan, shards"):
+    with pytest.raises(ConfigurationError, match="expected one of corpus, clusters, plan, shards"):
         find_accession(tmp_path / "d", "P00000")
 
 

@@ -19,11 +19,12 @@ from pipeline.core.tokenizer import Tokenizer
 from pipeline.errors import PipelineError
 from pipeline.formats.corpus import part_name
 from pipeline.formats.manifest import MANIFEST_NAME, RUN_NAME, File, Manifest, fingerprint_of, read_run
+from pipeline.formats.memberships import IDMAPPING, TABLE, UNIREF_XML
 from pipeline.formats.plan import is_concatenated, plan_name
 from pipeline.formats.shards import LAYOUTS, shard_name
 from pipeline.stages.verify.checks import Finding
 
-_INPUTS = {"plan": ("corpus",), "shards": ("plan", "corpus")}
+_INPUTS = {"clusters": ("corpus",), "plan": ("corpus",), "shards": ("plan", "corpus")}
 _DROPPED = "dropped"
 _LEFT_TO_US: dict[str, tuple[None]] = {"rows_per_group": (None,)}
 """What ``run.json`` may say of a setting that it leaves to the package."""
@@ -59,13 +60,15 @@ def check_counts(manifest: Manifest, corpus: Manifest | None, found: dict[str, i
     if manifest.kind == "download":
         return []  # it counts nothing but its files
     counts, reasons = _expected_counts(manifest, corpus, found), dict(manifest.reasons)
-    if corpus is not None:
+    # Of what a corpus or existing clusters were read from, nothing is left to count.
+    is_derived = manifest.kind in {"plan", "shards"}
+    if corpus is not None and is_derived:
         reasons = {"overlong": found["overlong"]} | (corpus.reasons if manifest.kind == "shards" else {})
     wanted = [("", manifest.counts, counts), ("reasons: ", manifest.reasons, reasons)]
     findings = [
         _said(f"{what}{key}: expected {_number(stated, key)} from the manifest, found {_number(derived, key)}")
         for what, stated, derived in wanted
-        for key in sorted(derived if corpus is None else stated.keys() | derived.keys())
+        for key in sorted(stated.keys() | derived.keys() if is_derived else derived)
         if stated.get(key) != derived.get(key)
     ]
     if corpus is not None and manifest.provenance != corpus.provenance:
@@ -75,9 +78,9 @@ def check_counts(manifest: Manifest, corpus: Manifest | None, found: dict[str, i
 
 def _expected_counts(manifest: Manifest, corpus: Manifest | None, found: dict[str, int]) -> dict[str, int]:
     counts = {key: number for key, number in found.items() if key not in {"files", "overlong"}}
-    if corpus is None:
+    if manifest.kind == "corpus":
         return counts | {"records_read": counts["records"] + counts["records_merged"] + sum(manifest.reasons.values())}
-    if manifest.kind == "shards":
+    if corpus is not None and manifest.kind == "shards":
         counts |= {key: corpus.counts[key] for key in ("records_read", "records_merged")}
         counts |= {f"shard_{key}": counts[key] for key in ("rows", "tokens", "segments")}
     return counts
@@ -98,8 +101,10 @@ def _check_configuration(manifest: Manifest) -> list[Finding]:
     """Whether the settings that the laws depend on are there and can be what they are."""
     if manifest.kind not in _INPUTS:
         return []
-    kinds = tuple(source.kind for source in manifest.inputs)
+    kinds = tuple(source.kind for source in manifest.inputs if source.kind != "file")
     findings = [] if kinds == _INPUTS[manifest.kind] else [_said(f"inputs: found {', '.join(kinds)}")]
+    if manifest.kind == "clusters":
+        return findings + _check_levels(manifest)
     settings = _SETTINGS if manifest.kind == "plan" else _SETTINGS | _SHARD_SETTINGS
     for key, is_right in settings.items():
         value = manifest.configuration.get(key)
@@ -113,6 +118,15 @@ def _check_configuration(manifest: Manifest) -> list[Finding]:
     if is_concatenated(manifest.configuration) != (overlong == RUN_ON):
         findings.append(_said(f"configuration: overlong: found {overlong!r}, which this algorithm has not"))
     return findings
+
+
+def _check_levels(manifest: Manifest) -> list[Finding]:
+    """Whether clusters say where they are from: levels of mmseqs, or existing clusters of known kinds."""
+    levels, existing = (manifest.configuration.get(key) for key in ("levels", "existing"))
+    known = isinstance(existing, list) and all(kind in {TABLE, IDMAPPING, UNIREF_XML} for kind in existing)
+    if isinstance(levels, list) and known and bool(levels) != bool(existing):
+        return []
+    return [_said(f"configuration: levels or existing: found {levels!r} and {existing!r}, which cannot be")]
 
 
 def _check_text(path: Path) -> list[Finding]:
@@ -164,7 +178,7 @@ def _check_names(manifest: Manifest) -> list[Finding]:
 def _expected_names(manifest: Manifest, tables: tuple[File, ...]) -> list[str]:
     if manifest.kind == "download":
         return [file.path for file in tables]
-    if manifest.kind == "corpus":
+    if manifest.kind in {"corpus", "clusters"}:
         return [part_name(index) for index in range(len(tables))]
     splits = [str(file.split) for file in tables]
     numbers = Counter(splits)

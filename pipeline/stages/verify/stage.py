@@ -16,6 +16,7 @@ from pipeline.engines.stage import TaskResult, Watcher
 from pipeline.errors import ArtefactError
 from pipeline.formats.manifest import File, Manifest, find_input, read_manifest
 from pipeline.stages.verify.checks import Checked, Finding, check_file, merged
+from pipeline.stages.verify.clusters import RECORDS_PER_SLICE, num_levels_of, verify_clusters_part, verify_slice
 from pipeline.stages.verify.corpus import verify_corpus_part
 from pipeline.stages.verify.manifest import check_counts, check_manifest, check_strangers, check_texts
 from pipeline.stages.verify.plan import verify_plan_part
@@ -40,13 +41,13 @@ class Report:
 
 
 def verify(folder: Path, *, executor: Executor, watcher: Watcher, corpus: Path | None = None) -> Report:
-    """Check digests, schema and laws of a corpus, a plan or shards.
+    """Check digests, schema and laws of a corpus, clusters, a plan or shards.
 
     Args:
         folder: The artefact.
         executor: Who checks the parts.
         watcher: Who is told how far it is.
-        corpus: The corpus of a plan or of shards; None takes the relative path in the manifest.
+        corpus: The corpus of clusters, a plan or shards; None takes the relative path in the manifest.
 
     Raises:
         ArtefactError: The folder is no finished artefact, or the corpus it was made from is not to be found.
@@ -93,13 +94,26 @@ def _corpus_calls(folder: Path, manifest: Manifest, _: Path | None) -> list[Call
     return [partial(verify_corpus_part, folder, file, index, num_parts) for index, file in enumerate(manifest.tables)]
 
 
+def _clusters_calls(folder: Path, manifest: Manifest, corpus: Path | None) -> list[Call]:
+    parts = _parts_beside(folder, manifest, corpus)
+    num_levels = num_levels_of(manifest.configuration)
+    paths, corpus_paths = [str(folder / file.path) for file in manifest.tables], [str(part) for part in parts]
+    num_slices = -(-sum(file.rows for file in manifest.tables) // RECORDS_PER_SLICE)
+    is_ours = not manifest.configuration["existing"]
+    beside = [
+        partial(verify_clusters_part, folder, file, part, num_levels)
+        for file, part in zip(manifest.tables, parts, strict=True)
+    ]
+    across = [
+        partial(verify_slice, paths, corpus_paths, level, index, num_slices, has_representatives=is_ours)
+        for level in range(num_levels)
+        for index in range(num_slices)
+    ]
+    return [*beside, *across]
+
+
 def _plan_calls(folder: Path, manifest: Manifest, corpus: Path | None) -> list[Call]:
-    parts = _corpus_parts(folder, manifest, corpus)
-    if len(parts) != len(manifest.tables):
-        raise ArtefactError(
-            f"{folder}: expected a file for each of the {len(parts)} parts of its corpus, found {len(manifest.tables)}",
-            hint="the manifest was changed: make the plan again with --overwrite",
-        )
+    parts = _parts_beside(folder, manifest, corpus)
     return [
         partial(verify_plan_part, folder, file, part, manifest.configuration)
         for file, part in zip(manifest.tables, parts, strict=True)
@@ -139,6 +153,17 @@ def _verify_others(folder: Path, files: Sequence[File]) -> Checked:
     return Checked(counts={"files": len(files)}, findings=tuple(findings))
 
 
+def _parts_beside(folder: Path, manifest: Manifest, corpus: Path | None) -> list[Path]:
+    """Corpus parts of an artefact that has a file for each."""
+    parts = _corpus_parts(folder, manifest, corpus)
+    if len(parts) != len(manifest.tables):
+        raise ArtefactError(
+            f"{folder}: expected a file for each of the {len(parts)} parts of its corpus, found {len(manifest.tables)}",
+            hint=f"the manifest was changed: make the {manifest.kind} again with --overwrite",
+        )
+    return parts
+
+
 def _corpus_parts(folder: Path, manifest: Manifest, corpus: Path | None) -> list[Path]:
     place, found = find_input(folder, manifest, "corpus", override=corpus)
     return [place / file.path for file in found.tables]
@@ -147,6 +172,7 @@ def _corpus_parts(folder: Path, manifest: Manifest, corpus: Path | None) -> list
 _CALLS: dict[str, Callable[[Path, Manifest, Path | None], list[Call]]] = {
     "download": _file_calls,
     "corpus": _corpus_calls,
+    "clusters": _clusters_calls,
     "plan": _plan_calls,
     "shards": _shards_calls,
 }
