@@ -157,7 +157,7 @@ class MixedGroups:
     def _stored(self, number: int, within: Int64Array) -> Int64Array:
         """Row groups of a dataset, by their number among those that the epoch takes of it."""
         one_pass, place = np.divmod(within + self._begun[number], self._ingredients[number].groups.num_groups)
-        stored = np.empty_like(place)
+        stored: Int64Array = np.empty_like(place)
         for value in np.unique(one_pass).tolist():
             is_in = one_pass == value
             stored[is_in] = self._permutation(number, value).forwards(place[is_in])
