@@ -7,7 +7,7 @@ PIP    := $(BIN)/pip --disable-pip-version-check install --quiet
 TORCH  ?= torch==2.13.0
 
 .DEFAULT_GOAL := help
-.PHONY: help demo install test test-all lint format schemas bench clean
+.PHONY: help demo install test test-all coverage lint format schemas bench clean
 
 help:                ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -18,10 +18,13 @@ demo: $(VENV)/.base  ## E. coli proteome → packed shards → one epoch of batc
 install: $(VENV)/.test  ## .venv with everything that development and tests need
 
 test: $(VENV)/.test lint  ## lint, then every test but the slow ones
-	$(BIN)/python -m pytest -m "not slow" -n auto --dist loadfile --cov --cov-report=term
+	$(BIN)/python -m pytest -m "not slow" -n auto --dist loadfile
 
 test-all: $(VENV)/.test lint  ## also the slow campaigns
-	$(BIN)/python -m pytest --cov --cov-report=term
+	$(BIN)/python -m pytest
+
+coverage: $(VENV)/.test  ## every test but the slow ones, and the lines that none of them runs
+	$(BIN)/python -m pytest -m "not slow" -n auto --dist loadfile --cov --cov-report=term
 
 lint: $(VENV)/.test  ## ruff, mypy --strict, import contracts
 	$(BIN)/ruff check .
