@@ -16,7 +16,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import fsspec
 import zstandard
@@ -32,39 +32,8 @@ DEFAULT_CACHE_BYTES = 16 << 30
 DEFAULT_PATIENCE = 600.0
 
 
-class ShardFolder(Protocol):
-    """A folder of shards somewhere."""
-
-    is_remote: bool
-    """Whether row groups are fetched first, then read."""
-
-    def manifest(self) -> Manifest:
-        """Its manifest."""
-        ...
-
-    def place(self, name: str) -> str:
-        """A file's path or address, for messages."""
-        ...
-
-    def open(self, file: File, *, num_groups: int) -> ShardFile:
-        """One of its shards, which should have this many row groups."""
-        ...
-
-    def prepare(self, file: File, *, num_groups: int, stop: threading.Event) -> None:
-        """Get what opening a shard needs, or leave off when ``stop`` is set; only of remote folders."""
-        ...
-
-    def fetch(
-        self, shard: ShardFile, file: File, group: int, columns: Sequence[str], stop: threading.Event
-    ) -> FetchedRanges:
-        """Some columns of a row group, fetched to be read later; only of remote folders."""
-        ...
-
-
 class LocalFolder:
     """A folder on this machine."""
-
-    is_remote = False
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -90,16 +59,6 @@ class LocalFolder:
         del num_groups  # the system finds the end of a file by itself
         return ShardFile(self._path / file.path)
 
-    def prepare(self, file: File, *, num_groups: int, stop: threading.Event) -> None:
-        """Not needed here."""
-        raise NotImplementedError
-
-    def fetch(
-        self, shard: ShardFile, file: File, group: int, columns: Sequence[str], stop: threading.Event
-    ) -> FetchedRanges:
-        """Not needed here."""
-        raise NotImplementedError
-
 
 class RemoteFolder:
     """A folder behind an address.
@@ -108,8 +67,6 @@ class RemoteFolder:
         files: What reads from there.
         cache: Keeps what was read; None reads everything each time.
     """
-
-    is_remote = True
 
     def __init__(self, files: RemoteFiles, cache: RangeCache | None) -> None:
         self._files = files
@@ -227,6 +184,9 @@ def _missing(place: str) -> IntegrityError:
         f"{place}: expected a shard, as {MANIFEST_NAME} says, found none",
         hint="copy the folder there again, or make the shards again",
     )
+
+
+ShardFolder = LocalFolder | RemoteFolder
 
 
 def open_folder(

@@ -20,7 +20,7 @@ from pipeline.formats.manifest import MANIFEST_NAME, Manifest
 from pipeline.formats.plan import is_concatenated
 from pipeline.formats.remote_shard import FetchedRanges
 from pipeline.formats.shards import RowGroup, ShardFile
-from pipeline.streaming.shard_folder import ShardFolder
+from pipeline.streaming.shard_folder import RemoteFolder, ShardFolder
 
 _MAX_GROUPS_OPEN = 4096
 """Row groups of the shards whose footers are kept: 29 MB."""
@@ -86,7 +86,7 @@ class ShardSet:
     @property
     def is_remote(self) -> bool:
         """Whether a row group has to be fetched before it is read."""
-        return self._folder.is_remote
+        return isinstance(self._folder, RemoteFolder)
 
     def is_unreadable(self, file: int) -> bool:
         """Whether no row group of this file could be read when one was tried last: it is missing, or has no footer."""
@@ -106,6 +106,7 @@ class ShardSet:
             TransferError: It cannot be had.
             StoppedError: ``stop`` was set.
         """
+        assert isinstance(self._folder, RemoteFolder), "local folders are read at once"
         try:
             self._folder.prepare(self._files[file], num_groups=self._num_groups(file), stop=stop)
         except IntegrityError:

@@ -40,16 +40,15 @@ def count_part(folder: Path, *, part: CorpusPart) -> TaskResult:
     return TaskResult(values={HISTOGRAM: histogram.tolist()})
 
 
-def pool_patterns(folder: Path, *, histograms: Sequence[Sequence[int]], config: PackConfig) -> TaskResult:
+def pool_patterns(folder: Path, *, histogram: Sequence[int], config: PackConfig) -> TaskResult:
     """Find the patterns that pack all parts well.
 
     Args:
         folder: The plan.
-        histograms: Of each part.
+        histogram: Of all parts together.
         config: How to pack.
     """
-    histogram = np.sum(np.array(histograms, dtype=np.int64), axis=0)
-    pool = find_patterns(histogram, config.length, config.max_segments)
+    pool = find_patterns(np.array(histogram, dtype=np.int64), config.length, config.max_segments)
     write_json(folder / _POOL_NAME, pool.document())
     return TaskResult(scratch={_POOL_NAME: (folder / _POOL_NAME).stat().st_size})
 

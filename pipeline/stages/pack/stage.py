@@ -108,8 +108,8 @@ class Pack:
 
     def _find_patterns(self, parts: Sequence[CorpusPart]) -> Generator[Round, list[TaskResult], None]:
         counted = yield Round(label="count lengths", tasks=_tasks("lengths", count_part, parts))
-        histograms = [result.values[HISTOGRAM] for result in counted]
-        arguments = {"histograms": histograms, "config": self.config}
+        histogram = [sum(numbers) for numbers in zip(*(result.values[HISTOGRAM] for result in counted), strict=True)]
+        arguments = {"histogram": histogram, "config": self.config}
         yield Round(label="find patterns", tasks=[Task(name="patterns", function=pool_patterns, arguments=arguments)])
 
     def _check(self, counts: dict[str, int], reasons: dict[str, int], corpus: Manifest) -> None:
