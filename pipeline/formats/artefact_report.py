@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.formats import corpus_summary, plan_summary
-from pipeline.formats.corpus_summary import REPORT_NAME
 from pipeline.formats.manifest import Manifest
 from pipeline.formats.plan_tables import plan_tables
+from pipeline.formats.report_file import REPORT_NAME
 from pipeline.formats.report_tables import ReportTable, report_tables
 
 _NOTHING: tuple[Any, ...] = (None, [], {}, False, "")

@@ -12,14 +12,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
-from pipeline.errors import ArtefactError
 from pipeline.formats.corpus_statistics import Statistics
-from pipeline.formats.storage import read_json
-
-REPORT_NAME = "report.json"
-REPORT_VERSION = 1
+from pipeline.formats.report_file import load_report, make_report
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.9, 0.99)
 ROW_LENGTHS = (512, 1_024, 2_048)
@@ -134,12 +130,7 @@ def report_document(fingerprint: str, statistics: Statistics) -> dict[str, Any]:
         fingerprint: Of the corpus.
         statistics: Of all its records, and of those dropped.
     """
-    return {
-        "format_version": REPORT_VERSION,
-        "fingerprint": fingerprint,
-        "summary": summarise(statistics).model_dump(mode="json"),
-        "statistics": statistics.capped().model_dump(mode="json"),
-    }
+    return make_report(fingerprint, summarise(statistics), statistics.capped())
 
 
 def read_report(path: Path) -> tuple[Summary, Statistics]:
@@ -148,13 +139,4 @@ def read_report(path: Path) -> tuple[Summary, Statistics]:
     Raises:
         ArtefactError: The file cannot be read or is no report.
     """
-    document = read_json(path)
-    try:
-        if document["format_version"] > REPORT_VERSION:
-            raise ArtefactError(
-                f"{path}: format_version {document['format_version']}, this package reads up to {REPORT_VERSION}",
-                hint="install a newer version of pipeline",
-            )
-        return Summary.model_validate(document["summary"]), Statistics.model_validate(document["statistics"])
-    except (KeyError, TypeError, ValidationError) as error:
-        raise ArtefactError(f"{path}: expected the report of a corpus, found {error}") from error
+    return load_report(path, "corpus", Summary, Statistics)

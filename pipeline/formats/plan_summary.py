@@ -12,20 +12,17 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
 from pipeline.core.concatenation import CONCATENATE
 from pipeline.core.tokenizer import Tokenizer
-from pipeline.errors import ArtefactError
 from pipeline.formats.corpus_summary import QUANTILES, quantile, share
 from pipeline.formats.manifest import Manifest
 from pipeline.formats.plan_statistics import PlanStatistics
 from pipeline.formats.plan_words import ALGORITHM_NAMES, other_order, sentences
+from pipeline.formats.report_file import load_report, make_report
 from pipeline.formats.report_tables import grouped
 from pipeline.formats.report_words import percent
-from pipeline.formats.storage import read_json
-
-REPORT_VERSION = 1
 
 MOST_GROUPS = 16
 """Groups of rows by how many segments they hold, those of a few that hold very many left out."""
@@ -249,12 +246,7 @@ def report_document(manifest: Manifest, statistics: PlanStatistics) -> dict[str,
         manifest: Of the plan.
         statistics: Of all its parts.
     """
-    return {
-        "format_version": REPORT_VERSION,
-        "fingerprint": manifest.fingerprint,
-        "summary": summarise(manifest, statistics).model_dump(mode="json"),
-        "statistics": statistics.model_dump(mode="json"),
-    }
+    return make_report(manifest.fingerprint, summarise(manifest, statistics), statistics)
 
 
 def read_report(path: Path) -> tuple[PlanSummary, PlanStatistics]:
@@ -263,13 +255,4 @@ def read_report(path: Path) -> tuple[PlanSummary, PlanStatistics]:
     Raises:
         ArtefactError: The file cannot be read or is no report.
     """
-    document = read_json(path)
-    try:
-        if document["format_version"] > REPORT_VERSION:
-            raise ArtefactError(
-                f"{path}: format_version {document['format_version']}, this package reads up to {REPORT_VERSION}",
-                hint="install a newer version of pipeline",
-            )
-        return PlanSummary.model_validate(document["summary"]), PlanStatistics.model_validate(document["statistics"])
-    except (KeyError, TypeError, ValidationError) as error:
-        raise ArtefactError(f"{path}: expected the report of a plan, found {error}") from error
+    return load_report(path, "plan", PlanSummary, PlanStatistics)

@@ -12,7 +12,8 @@ from pipeline.engines.execution import SerialExecutor
 from pipeline.engines.runner import run_stage
 from pipeline.engines.stage import SilentWatcher
 from pipeline.errors import ConfigurationError, InputFormatError
-from pipeline.formats.corpus_summary import REPORT_NAME, read_report
+from pipeline.formats.corpus_summary import read_report
+from pipeline.formats.report_file import REPORT_NAME
 from pipeline.stages.ingest.stage import Ingest
 from pipeline.stages.inspection import find_accession
 from pipeline.stages.verify.stage import verify

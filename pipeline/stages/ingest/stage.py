@@ -20,7 +20,7 @@ from pipeline.errors import InputFormatError, IntegrityError
 from pipeline.formats.block_compression import lacks_end_marker
 from pipeline.formats.corpus import num_parts_for, part_name, power_of_two_above
 from pipeline.formats.corpus_statistics import Statistics, merge
-from pipeline.formats.corpus_summary import REPORT_NAME, report_document
+from pipeline.formats.corpus_summary import report_document
 from pipeline.formats.detection import ReadOptions
 from pipeline.formats.fasta_spans import WHOLE, Span, fasta_spans
 from pipeline.formats.headers import DATABASE_NAMES
@@ -33,6 +33,7 @@ from pipeline.formats.manifest import (
     document_entry,
     make_manifest,
 )
+from pipeline.formats.report_file import REPORT_NAME
 from pipeline.formats.report_page import PAGE_NAME, report_page
 from pipeline.formats.storage import file_digest, write_json, write_text
 from pipeline.stages.ingest.filtering import Filtering

@@ -20,11 +20,11 @@ from pipeline.core.tokenizer import load_tokenizer
 from pipeline.engines.optimal_packing import check_installed
 from pipeline.engines.stage import Round, Rounds, Task, TaskResult, artefact_input, files_of, total
 from pipeline.errors import ArtefactError, ConfigurationError, IntegrityError
-from pipeline.formats.corpus_summary import REPORT_NAME
 from pipeline.formats.manifest import File, Kind, Manifest, Run, document_entry, make_manifest, read_manifest
 from pipeline.formats.plan_page import plan_page
 from pipeline.formats.plan_statistics import PlanStatistics, merge
 from pipeline.formats.plan_summary import report_document
+from pipeline.formats.report_file import REPORT_NAME
 from pipeline.formats.report_page import PAGE_NAME
 from pipeline.formats.storage import write_json, write_text
 from pipeline.stages.pack.items import CorpusPart
