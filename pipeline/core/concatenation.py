@@ -23,6 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.core.layout import MAX_SEGMENTS
+from pipeline.core.ragged import ramps
 from pipeline.core.randomness import PURPOSE_PLACE, derive_key, draw
 from pipeline.core.sort_keys import UInt32Array, items_of, mask_of_items
 from pipeline.errors import ConfigurationError
@@ -75,10 +76,10 @@ def concatenate(lengths: IntArray, row_length: int, *, seed: int) -> Concatenati
     begin = end - tokens
     num_segments = (end - 1) // row_length - begin // row_length + 1
     record, begin, end = (np.repeat(column, num_segments) for column in (order, begin, end))
-    row = begin // row_length + _within(num_segments)
+    row = begin // row_length + ramps(num_segments)
     first = np.maximum(begin, row * row_length)
     after = np.minimum(end, (row + 1) * row_length)
-    slot = _within(np.bincount(row))
+    slot = ramps(np.bincount(row))
     _check_segments(row, slot)
     return Concatenation(
         row=row.astype(np.uint32),
@@ -110,12 +111,6 @@ def _shuffled(num_records: int, seed: int) -> UInt32Array:
     keys = (draw(derive_key(PURPOSE_PLACE, seed), record) & ~low) | record
     keys.sort()
     return items_of(keys)
-
-
-def _within(counts: Int64Array) -> Int64Array:
-    """0, 1, … ``counts[0]`` − 1, then the same for ``counts[1]``, and so on."""
-    ends = np.cumsum(counts)
-    return np.arange(int(counts.sum())) - np.repeat(ends - counts, counts)
 
 
 def _check_segments(row: Int64Array, slot: Int64Array) -> None:

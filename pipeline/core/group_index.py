@@ -21,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.core.permutation import Permutation
+from pipeline.core.ragged import offsets_of
 from pipeline.core.randomness import PURPOSE_MIXTURE, derive_key, words_of
 from pipeline.errors import ConfigurationError
 
@@ -68,7 +69,7 @@ class StoredGroups:
 
     def __init__(self, rows_of_files: npt.ArrayLike, rows_per_group: int) -> None:
         self._rows_of_files = np.asarray(rows_of_files, dtype=np.int64).reshape(-1)
-        self._offsets = np.concatenate([[0], np.cumsum(-(-self._rows_of_files // rows_per_group))]).astype(np.int64)
+        self._offsets = offsets_of(-(-self._rows_of_files // rows_per_group))
         self.rows_per_group = rows_per_group
         self.num_groups = int(self._offsets[-1])
         self.num_rows = int(self._rows_of_files.sum())
@@ -122,7 +123,7 @@ class MixedGroups:
         self.num_groups = _groups_of_epoch(stored, bounds)
         self._begun = _taken(bounds, epoch * self.num_groups)
         counts = _taken(bounds, (epoch + 1) * self.num_groups) - self._begun
-        self._offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+        self._offsets = offsets_of(counts)
         self._file_offsets = np.cumsum([0, *(one.groups.num_files for one in ingredients)])
         self._permutations: dict[tuple[int, int], Permutation] = {}
         self.num_rows = self.num_groups * self.rows_per_group - int((self.rows_per_group - self.short()[1]).sum())

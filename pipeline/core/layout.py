@@ -24,6 +24,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.core.ragged import offsets_of, ramps
 from pipeline.errors import ConfigurationError, IntegrityError
 
 IntArray = npt.NDArray[np.integer]
@@ -109,8 +110,8 @@ def lay_out(
     ending = slice(None) if has_suffix is None else has_suffix
     lengths = length + len(prefix)
     lengths[ending] += len(suffix)
-    row_offsets = _offsets(np.bincount(row, minlength=num_rows))
-    begins = _begins(lengths, row_offsets, row_length, alignment)
+    row_offsets = offsets_of(np.bincount(row, minlength=num_rows))
+    begins = segment_places(lengths, row_offsets, row_length, alignment)
     runs = _runs(lengths, begins, row_offsets, row_length)
     input_ids = np.full((num_rows, row_length), pad_id, dtype=table.dtype)
     tokens = input_ids.reshape(-1)
@@ -123,7 +124,7 @@ def lay_out(
         sequence_id=_sequence_ids(runs, row_offsets, row_length),
         lengths=lengths.astype(np.uint32),
         row_offsets=row_offsets,
-        num_tokens=np.diff(_offsets(lengths)[row_offsets]).astype(np.uint32),
+        num_tokens=np.diff(offsets_of(lengths)[row_offsets]).astype(np.uint32),
         num_sequences=np.diff(row_offsets).astype(np.uint16),
     )
 
@@ -136,7 +137,7 @@ def segment_starts(lengths: IntArray, row_offsets: IntArray, alignment: int = 1)
         row_offsets: Integers [rows + 1], the segments of row r are ``row_offsets[r]`` … ``row_offsets[r + 1] − 1``.
         alignment: Segments begin at multiples of this.
     """
-    before = _offsets(_round_up(lengths, alignment))
+    before = offsets_of(_round_up(lengths, alignment))
     return before[:-1] - np.repeat(before[row_offsets[:-1]], np.diff(row_offsets))
 
 
@@ -153,21 +154,21 @@ def sequence_ids(lengths: IntArray, row_offsets: IntArray, row_length: int, alig
         ConfigurationError: ``row_length`` is no multiple of ``alignment``.
         IntegrityError: The segments of a row are longer than the row.
     """
-    begins = _begins(lengths, row_offsets, row_length, alignment)
+    begins = segment_places(lengths, row_offsets, row_length, alignment)
     return _sequence_ids(_runs(lengths, begins, row_offsets, row_length), row_offsets, row_length)
 
 
 def position_ids(lengths: IntArray, row_offsets: IntArray, row_length: int, alignment: int = 1) -> Int32Array:
     """Where in its segment each token is: int32 [rows, row_length], 0 on padding. See ``sequence_ids``."""
-    begins = _begins(lengths, row_offsets, row_length, alignment)
+    begins = segment_places(lengths, row_offsets, row_length, alignment)
     return _position_ids(_runs(lengths, begins, row_offsets, row_length), begins, row_length)
 
 
-def _begins(lengths: IntArray, row_offsets: IntArray, row_length: int, alignment: int) -> Int64Array:
-    """Where each segment begins in the rows laid end to end, after a check that each row holds its segments."""
+def segment_places(lengths: IntArray, row_offsets: IntArray, row_length: int, alignment: int) -> Int64Array:
+    """Where each segment begins in the rows laid end to end: int64 [segments]. See ``sequence_ids``."""
     if row_length % alignment:
         raise ConfigurationError(f"row length must be a multiple of the alignment {alignment}, found {row_length:,}")
-    before = _offsets(_round_up(lengths, alignment))
+    before = offsets_of(_round_up(lengths, alignment))
     before_row, per_row = before[row_offsets], np.diff(row_offsets)
     _check_fits("tokens", np.diff(before_row), row_length)
     _check_fits("segments", per_row, MAX_SEGMENTS)
@@ -214,13 +215,6 @@ def _round_up(lengths: IntArray, alignment: int) -> Int64Array:
     return -(-np.asarray(lengths, dtype=np.int64) // alignment) * alignment
 
 
-def _offsets(counts: IntArray) -> Int64Array:
-    """Running sum from 0: int64 [len(counts) + 1]."""
-    offsets = np.zeros(len(counts) + 1, dtype=np.int64)
-    np.cumsum(counts, out=offsets[1:])
-    return offsets
-
-
 def _put(tokens: TokenArray, begins: Int64Array, special_tokens: Sequence[int]) -> None:
     for place, token in enumerate(special_tokens):
         tokens[begins + place] = token
@@ -256,7 +250,7 @@ def _cover(length: Int64Array, size: int) -> tuple[Int64Array, Int64Array]:
     """Cover segments of at least ``size`` with blocks: the segment of each block, and where in it the block begins."""
     num_blocks = -(-length // size)
     segment = np.repeat(np.arange(len(length)), num_blocks)
-    block = np.arange(len(segment)) - np.repeat(_offsets(num_blocks)[:-1], num_blocks)
+    block = ramps(num_blocks)
     return segment, np.minimum(block * size, length[segment] - size)
 
 

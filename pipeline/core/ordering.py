@@ -24,6 +24,7 @@ import numpy.typing as npt
 from pipeline.core.group_index import GroupIndex, Groups
 from pipeline.core.lanes import NUM_LANES, BoolArray, Int64Array, Lanes
 from pipeline.core.permutation import Permutation
+from pipeline.core.ragged import offsets_of
 from pipeline.core.randomness import PURPOSE_ROW_GROUP, PURPOSE_ROW_IN_GROUP, derive_key, draw, words_of
 
 ORDER_VERSION = 1
@@ -177,7 +178,7 @@ class _ShortGroups:
     def __init__(self, places: Int64Array, rows: Int64Array, rows_per_group: int) -> None:
         self._rows_per_group = rows_per_group
         self._places = places
-        self._missing = _offsets(rows_per_group - rows)
+        self._missing = offsets_of(rows_per_group - rows)
         self._ends = places * rows_per_group - self._missing[:-1] + rows
 
     def starts(self, place: Int64Array) -> Int64Array:
@@ -188,7 +189,3 @@ class _ShortGroups:
         as_if_full = stream + self._missing[np.searchsorted(self._ends, stream, side="right")]
         place, offset = np.divmod(as_if_full, self._rows_per_group)
         return place, offset
-
-
-def _offsets(counts: Int64Array) -> Int64Array:
-    return np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)

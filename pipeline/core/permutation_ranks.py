@@ -11,8 +11,9 @@ The order is drawn by counter, so that it is that of the segment wherever it lie
 
 import numpy as np
 
+from pipeline.core.ragged import offsets_of, ramps
 from pipeline.core.randomness import PURPOSE_FACTORISATION
-from pipeline.core.segments import RESIDUES_AT_A_TIME, Int64Array, Segments, offsets_of, ramps, slices
+from pipeline.core.segments import RESIDUES_AT_A_TIME, Int64Array, Segments, slices
 from pipeline.core.shuffled_runs import shuffled_runs
 
 

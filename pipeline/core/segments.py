@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.core.layout import segment_places
 from pipeline.core.randomness import UInt64Array, Words, derive_key
 
 IntArray = npt.NDArray[np.integer]
@@ -57,13 +58,7 @@ class Segments:
 
     def firsts(self, row_length: int) -> Int64Array:
         """Where each segment begins among the tokens of all rows of ``row_length``, int64 [segments]."""
-        occupied = self.lengths.astype(np.int64)
-        if self.alignment > 1:
-            occupied = -(-occupied // self.alignment) * self.alignment
-        before = np.zeros(len(occupied) + 1, dtype=np.int64)
-        np.cumsum(occupied, out=before[1:])
-        row_begins = np.arange(len(self.row_offsets) - 1) * row_length - before[self.row_offsets[:-1]]
-        return np.asarray(before[:-1] + np.repeat(row_begins, np.diff(self.row_offsets)))
+        return segment_places(self.lengths, self.row_offsets, row_length, self.alignment)
 
     def first_residues(self, row_length: int) -> Int64Array:
         """Where each segment's first residue is among the tokens of all rows of ``row_length``, int64 [segments]."""
@@ -95,26 +90,6 @@ class Segments:
         """One key a segment for the draws of a purpose, uint64 [segments]."""
         starts: Words = self.starts
         return derive_key(purpose, seed, epoch, self.record_keys, starts)
-
-
-def offsets_of(counts: IntArray | npt.NDArray[np.bool_]) -> Int64Array:
-    """Running sum from 0: int64 [len(counts) + 1]."""
-    offsets = np.zeros(len(counts) + 1, dtype=np.int64)
-    np.cumsum(counts, out=offsets[1:])
-    return offsets
-
-
-def ramps(counts: IntArray, firsts: IntArray | int = 0) -> Int64Array:
-    """``first, first + 1, …`` for ``count`` values, for each segment, end to end: int64 [sum of counts].
-
-    With the first residues of segments these are the places of their residues in the rows.
-
-    Args:
-        counts: Values of each segment, integers [segments].
-        firsts: The first value, of all segments or integers [segments].
-    """
-    offsets = offsets_of(counts)
-    return np.arange(offsets[-1]) + np.repeat(firsts - offsets[:-1], counts)
 
 
 def slices(counts: Int64Array, at_a_time: int) -> Iterator[slice]:

@@ -15,8 +15,9 @@ sorts values several times faster than it finds their order. Cost: 25 to 40 ns a
 
 import numpy as np
 
+from pipeline.core.ragged import offsets_of, ramps
 from pipeline.core.randomness import UInt64Array, draw_runs
-from pipeline.core.segments import Int64Array, offsets_of, ramps
+from pipeline.core.segments import Int64Array
 
 _DRAW_BITS = 32
 _OTHER_BITS = 64 - _DRAW_BITS

@@ -19,14 +19,13 @@ import numpy.typing as npt
 
 from pipeline.core.layout import position_ids, sequence_ids
 from pipeline.core.masking import IGNORED
+from pipeline.core.ragged import offsets_of, ramps
 from pipeline.core.randomness import PURPOSE_GAP, PURPOSE_SPAN
 from pipeline.core.segments import (
     RESIDUES_AT_A_TIME,
     Int64Array,
     IntArray,
     Segments,
-    offsets_of,
-    ramps,
     slices,
 )
 from pipeline.core.spans import SpanRule, SpanRuns, draw_spans

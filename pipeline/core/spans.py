@@ -19,8 +19,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from pipeline.core.ragged import offsets_of
 from pipeline.core.randomness import UInt64Array
-from pipeline.core.segments import Int64Array, offsets_of
+from pipeline.core.segments import Int64Array
 from pipeline.core.shuffled_runs import random_subsets
 
 

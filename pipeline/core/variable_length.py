@@ -16,7 +16,8 @@ to a fixed size with sequences of no tokens, because shapes that change make com
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.core.layout import segment_starts
+from pipeline.core.layout import segment_places
+from pipeline.core.ragged import offsets_of
 from pipeline.errors import IntegrityError
 
 IntArray = npt.NDArray[np.integer]
@@ -45,7 +46,7 @@ def cumulative_lengths(
     Raises:
         IntegrityError: There are more.
     """
-    begins = _begins(lengths, row_offsets, row_length, alignment)
+    begins = segment_places(lengths, row_offsets, row_length, alignment)
     rows = np.arange(len(row_offsets)) * row_length
     return _filled(np.unique(np.concatenate((begins, begins + lengths, rows))), size)
 
@@ -58,15 +59,10 @@ def segment_bounds(
     The first says how many tokens of segments come before each, the second where each begins; what is between the end
     of one and the begin of the next is padding. Arguments as for ``cumulative_lengths``.
     """
-    tokens = np.concatenate(([0], np.cumsum(lengths, dtype=np.int64)))
+    tokens = offsets_of(lengths)
     num_tokens = (len(row_offsets) - 1) * row_length
-    places = np.append(_begins(lengths, row_offsets, row_length, alignment), num_tokens)
+    places = np.append(segment_places(lengths, row_offsets, row_length, alignment), num_tokens)
     return _filled(tokens, size), _filled(places, size)
-
-
-def _begins(lengths: IntArray, row_offsets: IntArray, row_length: int, alignment: int) -> Int64Array:
-    row = np.repeat(np.arange(len(row_offsets) - 1), np.diff(row_offsets))
-    return segment_starts(lengths, row_offsets, alignment) + row * row_length
 
 
 def _filled(bounds: Int64Array, size: int) -> Int32Array:

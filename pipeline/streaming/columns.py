@@ -19,7 +19,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.core.layout import position_ids, segment_starts, sequence_ids
+from pipeline.core.layout import position_ids, segment_places, sequence_ids
+from pipeline.core.ragged import offsets_of, ramps
 from pipeline.core.variable_length import cumulative_lengths, most_sequences, segment_bounds
 from pipeline.streaming.row_groups import SEGMENT_COLUMNS, Rows
 
@@ -103,8 +104,7 @@ def _attention_mask(layout: Layout, rows: Rows) -> npt.NDArray[np.bool_]:
 
 
 def _num_tokens(_: Layout, rows: Rows) -> npt.NDArray[np.int32]:
-    tokens_before = np.concatenate([[0], np.cumsum(rows.segments["lengths"], dtype=np.int64)])
-    return np.diff(tokens_before[rows.row_offsets]).astype(np.int32)
+    return np.diff(offsets_of(rows.segments["lengths"])[rows.row_offsets]).astype(np.int32)
 
 
 def _num_sequences(_: Layout, rows: Rows) -> npt.NDArray[np.int32]:
@@ -138,14 +138,12 @@ def token_dropout_scale(layout: Layout, rows: Rows, input_ids: Array) -> npt.NDA
     scale = np.ones(input_ids.size, dtype=np.float32)
     if not len(lengths):
         return scale.reshape(input_ids.shape)
-    row = np.repeat(np.arange(len(input_ids)), np.diff(rows.row_offsets))
-    begins = segment_starts(lengths, rows.row_offsets, layout.alignment) + row * layout.length
+    begins = segment_places(lengths, rows.row_offsets, layout.length, layout.alignment)
     is_mask = np.zeros(input_ids.size, bool) if layout.mask_id is None else (input_ids == layout.mask_id).reshape(-1)
     share = np.add.reduceat(is_mask, begins, dtype=np.int64) / lengths
     # A segment without a token that is not masked has no embedding to scale.
     of_segment = (1 - ESM2_MASK_SHARE) / np.where(share < 1, 1 - share, 1)
-    ends = np.cumsum(lengths)
-    scale[np.arange(ends[-1]) + np.repeat(begins - ends + lengths, lengths)] = np.repeat(of_segment, lengths)
+    scale[ramps(lengths, begins)] = np.repeat(of_segment, lengths)
     return scale.reshape(input_ids.shape)
 
 

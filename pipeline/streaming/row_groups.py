@@ -20,6 +20,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from pipeline.core.lanes import Int64Array
+from pipeline.core.ragged import ramps
 from pipeline.formats.column_arrays import indices
 from pipeline.formats.shards import RowGroup
 
@@ -78,7 +79,7 @@ class RowGroupTable:
         # mode="clip": with the default, numpy gathers into a copy first.
         np.take(group.input_ids, order, axis=0, out=self._tokens[first : first + len(order)], mode="clip")
         counts = np.diff(group.row_offsets)[order]
-        wanted = ragged(group.row_offsets[order], counts)
+        wanted = ramps(counts, group.row_offsets[order])
         np.cumsum(counts, out=self._row_offsets[slot, 1 : len(order) + 1])
         with self._growing:
             for name, table in self._segments.items():
@@ -119,12 +120,12 @@ class RowGroupTable:
         counts = np.where(padding, 0, self._row_offsets[slot, offset + 1] - starts)
         segments = {}
         for name, table in self._segments.items():
-            segments[name] = table.reshape(-1)[ragged(slot * table.shape[1] + starts, counts)]
+            segments[name] = table.reshape(-1)[ramps(counts, slot * table.shape[1] + starts)]
         return Rows(
             input_ids=input_ids,
             row_offsets=np.concatenate([[0], np.cumsum(counts)]),
             segments=segments,
-            accessions=self._gather_accessions(np.repeat(slot, counts), ragged(starts, counts)),
+            accessions=self._gather_accessions(np.repeat(slot, counts), ramps(counts, starts)),
         )
 
     def _gather_accessions(self, slot: Int64Array, index: Int64Array) -> pa.Array | None:
@@ -135,22 +136,6 @@ class RowGroupTable:
         held = [self._accessions[one] for one in used.tolist()]
         before = np.concatenate([[0], np.cumsum([len(array) for array in held if array is not None])]).astype(np.int64)
         return pa.concat_arrays([*held, pa.nulls(0, pa.string())]).take(indices(before[which] + index))
-
-
-def ragged(starts: Int64Array, counts: Int64Array) -> Int64Array:
-    """``starts[0], starts[0] + 1, …`` (``counts[0]`` of them), then the same for ``starts[1]``, and so on.
-
-    Args:
-        starts: int64 [runs].
-        counts: int64 [runs].
-
-    Returns:
-        int64 [sum of counts].
-    """
-    ends = np.cumsum(counts)
-    shifts = np.repeat(starts - ends + counts, counts)
-    shifts += np.arange(len(shifts))
-    return shifts
 
 
 def _wider(table: npt.NDArray[Any], width: int) -> npt.NDArray[Any]:

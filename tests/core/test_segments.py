@@ -6,8 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 
+from pipeline.core.ragged import offsets_of, ramps
 from pipeline.core.randomness import PURPOSE_MASK, derive_key
-from pipeline.core.segments import Segments, offsets_of, ramps, slices
+from pipeline.core.segments import Segments, slices
 
 counts = st.lists(st.integers(0, 9), max_size=12)
 

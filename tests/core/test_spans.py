@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.core.segments import offsets_of
+from pipeline.core.ragged import offsets_of
 from pipeline.core.spans import SpanRule, compositions, draw_spans
 
 T5 = SpanRule(density=0.15, mean_length=3.0, most_spans=100)

@@ -6,8 +6,9 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipeline.core.ragged import ramps
 from pipeline.formats.shards import RowGroup
-from pipeline.streaming.row_groups import SEGMENT_COLUMNS, RowGroupTable, ragged
+from pipeline.streaming.row_groups import SEGMENT_COLUMNS, RowGroupTable
 
 LENGTH = 5
 
@@ -33,9 +34,9 @@ def make_table(num_slots: int, rows_per_group: int) -> RowGroupTable:
 
 
 @given(runs=st.lists(st.tuples(st.integers(0, 100), st.integers(0, 5)), max_size=8))
-def test_ragged_is_the_ranges_one_after_another(runs: list[tuple[int, int]]) -> None:
+def test_ramps_are_the_ranges_one_after_another(runs: list[tuple[int, int]]) -> None:
     starts, counts = (np.array([run[i] for run in runs], dtype=np.int64) for i in (0, 1))
-    assert ragged(starts, counts).tolist() == [i for start, count in runs for i in range(start, start + count)]
+    assert ramps(counts, starts).tolist() == [i for start, count in runs for i in range(start, start + count)]
 
 
 groups = st.lists(st.lists(st.integers(0, 6), min_size=1, max_size=7), min_size=1, max_size=5)

@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from pipeline.core.masking import IGNORED
 from pipeline.core.permutation_ranks import permutation_ranks
-from pipeline.core.segments import ramps
+from pipeline.core.ragged import ramps
 from pipeline.errors import ConfigurationError
 from pipeline.streaming.objectives.base import SEGMENT_COLUMNS, Batch, ObjectiveContext
 
