@@ -129,24 +129,12 @@ def lay_out(
     )
 
 
-def segment_starts(lengths: IntArray, row_offsets: IntArray, alignment: int = 1) -> Int64Array:
-    """Where in its row each segment begins: int64 [segments].
-
-    Args:
-        lengths: Integers [segments], tokens of each segment, by (row, slot).
-        row_offsets: Integers [rows + 1], the segments of row r are ``row_offsets[r]`` … ``row_offsets[r + 1] − 1``.
-        alignment: Segments begin at multiples of this.
-    """
-    before = offsets_of(_round_up(lengths, alignment))
-    return before[:-1] - np.repeat(before[row_offsets[:-1]], np.diff(row_offsets))
-
-
 def sequence_ids(lengths: IntArray, row_offsets: IntArray, row_length: int, alignment: int = 1) -> Int16Array:
     """Which segment of its row each token belongs to: int16 [rows, row_length], −1 on padding.
 
     Args:
-        lengths: Integers [segments], as for ``segment_starts``.
-        row_offsets: Integers [rows + 1], as for ``segment_starts``.
+        lengths: Integers [segments], tokens of each segment, by (row, slot).
+        row_offsets: Integers [rows + 1], the segments of row r are ``row_offsets[r]`` … ``row_offsets[r + 1] − 1``.
         row_length: Tokens a row holds, a multiple of ``alignment``.
         alignment: Segments begin at multiples of this.
 

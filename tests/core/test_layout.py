@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 
 from pipeline.core import layout
-from pipeline.core.layout import lay_out, position_ids, segment_starts, sequence_ids
+from pipeline.core.layout import lay_out, position_ids, segment_places, sequence_ids
 from pipeline.errors import ConfigurationError, IntegrityError
 
 LETTERS = b"ACDEFGHIKLMNPQRSTVWYXBZUO"
@@ -185,9 +185,10 @@ def test_what_follows_from_lengths_alone(family, data):
     assert sequence_ids(*arguments).dtype == np.int16
     assert position_ids(*arguments).dtype == np.int32
     starts = []
-    for row in problem.lengths(family):
-        starts += [0, *accumulate(round_up(length, problem.alignment) for length in row)][: len(row)]
-    assert_array_equal(segment_starts(lengths, row_offsets, problem.alignment), starts)
+    for number, row in enumerate(problem.lengths(family)):
+        within = [0, *accumulate(round_up(length, problem.alignment) for length in row)][: len(row)]
+        starts += [number * problem.row_length + start for start in within]
+    assert_array_equal(segment_places(*arguments), starts)
 
 
 @families
@@ -197,11 +198,11 @@ def test_cutting_rows_by_their_lengths_gives_the_residues_back(family, data):
     problem = data.draw(problems(family))
     block = lay_out_problem(problem, family)
     letter_of_token = {token: letter for letter, token in enumerate(table_of(family).tolist())}
-    starts = segment_starts(block.lengths, block.row_offsets, problem.alignment)
+    starts = segment_places(block.lengths, block.row_offsets, problem.row_length, problem.alignment)
     for row, (begin, end) in enumerate(pairwise(block.row_offsets.tolist())):
         for slot, (start, length) in enumerate(zip(starts[begin:end], block.lengths[begin:end], strict=True)):
             record, first, num_residues = problem.rows[row][slot]
-            tokens = block.input_ids[row, start : start + length].tolist()
+            tokens = block.input_ids.reshape(-1)[start : start + length].tolist()
             residues = tokens[len(family.prefix) : len(tokens) - len(family.suffix)]
             assert tuple(tokens[: len(family.prefix)]) == family.prefix
             assert tuple(tokens[len(tokens) - len(family.suffix) :]) == family.suffix
