@@ -16,6 +16,7 @@ import numpy as np
 from pipeline.errors import ConfigurationError, MissingExtraError
 from pipeline.streaming.columns import COLUMNS, MASK_COLUMNS, SequenceIds
 from pipeline.streaming.objectives import Batch
+from pipeline.streaming.recycled_memory import RecycledMemory
 
 try:
     import torch as torch  # noqa: PLC0414  (exported: other modules take torch from here, behind this guard)
@@ -28,7 +29,9 @@ _CU_SEQLENS = frozenset({"cu_seqlens", "cu_seqlens_unpadded", "cu_seqlens_padded
 """Attention kernels take these as int32 and as nothing else."""
 
 
-def tensors(batch: Batch, *, masks: Iterable[str] = (), compact: bool = False) -> dict[str, Any]:
+def tensors(
+    batch: Batch, *, masks: Iterable[str] = (), compact: bool = False, memory: RecycledMemory | None = None
+) -> dict[str, Any]:
     """A batch as tensors of the same names and shapes; what is no array stays as it is.
 
     Integers become int64, which embeddings and losses take, but for cu_seqlens; record keys keep their 64 bits, so that
@@ -39,11 +42,20 @@ def tensors(batch: Batch, *, masks: Iterable[str] = (), compact: bool = False) -
         batch: Arrays by name.
         masks: Those of ``dense_mask`` and ``block_mask`` to make, of ``sequence_id``.
         compact: Keep the types of the batch, for :func:`to_device`.
+        memory: For what is widened, where that is not pinned.
     """
     # Loader workers have no business with the GPU: its loader pins what they send.
     is_pinned = torch.cuda.is_available() and torch.utils.data.get_worker_info() is None
-    made = {name: _tensor(name, value, is_compact=compact, is_pinned=is_pinned) for name, value in batch.items()}
-    return made | {name: _MASKS[name](made["sequence_id"]) for name in masks}
+    made = {
+        name: _tensor(name, value, is_compact=compact, is_pinned=is_pinned, memory=memory)
+        for name, value in batch.items()
+    }
+    return with_masks(made, masks)
+
+
+def with_masks(batch: dict[str, Any], masks: Iterable[str]) -> dict[str, Any]:
+    """A batch of tensors and these of ``dense_mask`` and ``block_mask``, made of its ``sequence_id``."""
+    return batch | {name: _MASKS[name](batch["sequence_id"]) for name in masks}
 
 
 def to_device(batch: Mapping[str, Any], device: Any) -> dict[str, Any]:
@@ -105,15 +117,17 @@ def split_masks(columns: Iterable[str], sequence_ids: str) -> tuple[tuple[str, .
     return (*arrays, *(["sequence_id"] if masks and "sequence_id" not in arrays else [])), masks
 
 
-def _tensor(name: str, value: Any, *, is_compact: bool, is_pinned: bool) -> Any:
+def _tensor(name: str, value: Any, *, is_compact: bool, is_pinned: bool, memory: RecycledMemory | None) -> Any:
     if not isinstance(value, np.ndarray):
         return value
     tensor = torch.from_numpy(value)
     dtype = torch.int64 if not is_compact and _is_narrow(name, tensor) else tensor.dtype
-    if not is_pinned:
+    if is_pinned:
+        # torch keeps pinned memory for the next tensor by itself, and knows which copies to the GPU still read it.
+        return torch.empty(tensor.shape, dtype=dtype, pin_memory=True).copy_(tensor)
+    if memory is None or dtype == tensor.dtype:
         return tensor.to(dtype)
-    pinned = torch.empty(tensor.shape, dtype=dtype, pin_memory=True)
-    return pinned.copy_(tensor)
+    return torch.from_numpy(memory.take(value.shape, np.int64)).copy_(tensor)
 
 
 def _is_narrow(name: str, value: Any) -> bool:

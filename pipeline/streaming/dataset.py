@@ -23,7 +23,7 @@ from typing import Any
 
 from pipeline.errors import ConfigurationError, StateError
 from pipeline.streaming.batches import DEFAULT_COLUMNS
-from pipeline.streaming.collate import split_masks, tensors, torch
+from pipeline.streaming.collate import split_masks, tensors, torch, with_masks
 from pipeline.streaming.columns import SequenceIds
 from pipeline.streaming.objectives import Batch, Objective
 from pipeline.streaming.quarantine import OnCorrupt
@@ -40,6 +40,9 @@ class PackedDataset(torch.utils.data.IterableDataset):  # type: ignore[misc]
     By default a batch holds ``input_ids``, ``sequence_id``, ``position_ids`` int64 [batch_size, length], ``num_tokens``
     and ``num_sequences`` int64 [batch_size], and with masked LM ``labels`` int64 [batch_size, length]; see
     :class:`pipeline.streaming.reader.PackedReader`, which says what they mean.
+
+    Tensors belong to the trainer, who may change them; they share memory with those of neighbouring batches, so one
+    that is kept for long, or saved, should be cloned.
 
     Args:
         path: A shards folder, or the address of one: s3://, gs://, http(s)://, or what else fsspec knows; a list of
@@ -95,7 +98,7 @@ class PackedDataset(torch.utils.data.IterableDataset):  # type: ignore[misc]
         reset_positions: bool = True,
         compact: bool = False,
         threads: int | None = None,
-        prefetch: int = 4,
+        prefetch: int = 2,
         storage_options: Mapping[str, Any] | None = None,
         cache: str | Path | None = None,
         cache_bytes: int = DEFAULT_CACHE_BYTES,
@@ -154,7 +157,8 @@ class PackedDataset(torch.utils.data.IterableDataset):  # type: ignore[misc]
         worker = torch.utils.data.get_worker_info()
         self._reached = None
         if worker is None:
-            return map(partial(tensors, masks=self._masks, compact=self._compact), self._in_trainer())
+            batches = self._in_trainer()
+            return map(partial(with_masks, masks=self._masks), batches) if self._masks else batches
         return map(partial(WorkerBatch, masks=self._masks, compact=self._compact), self._in_worker(worker))
 
     def set_epoch(self, epoch: int) -> None:
@@ -226,7 +230,8 @@ class PackedDataset(torch.utils.data.IterableDataset):  # type: ignore[misc]
         self._take_over()
         self._announce()
         epoch = self._reader.epoch
-        for batch in self._reader:
+        convert = partial(tensors, compact=self._compact, memory=self._reader.memory)
+        for batch in self._reader.batches(convert=convert):
             if self._reader.epoch != epoch:  # this batch is the last one
                 self._announce()
             yield batch

@@ -24,7 +24,7 @@ A row group that cannot be read is an error, or with a quarantine gives rows of 
 import threading
 import weakref
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from typing import NamedTuple
 
@@ -35,10 +35,10 @@ from pipeline.core.ordering import EpochOrder
 from pipeline.core.steps import PADDING
 from pipeline.errors import IntegrityError
 from pipeline.formats.remote_shard import FetchedRanges
-from pipeline.streaming.batches import BatchMaker
 from pipeline.streaming.objectives import Batch
 from pipeline.streaming.quarantine import Quarantine
-from pipeline.streaming.row_groups import RowGroupTable
+from pipeline.streaming.recycled_memory import RecycledMemory
+from pipeline.streaming.row_groups import RowGroupTable, Rows
 from pipeline.streaming.schedule import Block, OpenGroup, Schedule
 from pipeline.streaming.sources import Shards
 
@@ -73,6 +73,7 @@ class ReadAhead:
         order: Of the epoch.
         schedule: Which rows, when.
         maker: Of batches.
+        memory: For the tokens of blocks.
         columns: Segment columns that the maker needs.
         num_threads: Threads that decode and make.
         num_blocks: Blocks that are made ahead of the one the consumer has.
@@ -84,8 +85,9 @@ class ReadAhead:
         shards: Shards,
         order: EpochOrder,
         schedule: Schedule,
-        maker: BatchMaker,
+        maker: Callable[[Rows], Batch],
         *,
+        memory: RecycledMemory,
         columns: tuple[str, ...],
         num_threads: int,
         num_blocks: int,
@@ -107,6 +109,7 @@ class ReadAhead:
             length=shards.length,
             dtype=shards.tokenizer.dtype,
             columns=columns,
+            memory=memory,
         )
         self._slot_of_place = {PADDING: PADDING}
         self._stop = threading.Event()

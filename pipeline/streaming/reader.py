@@ -12,11 +12,11 @@ row and reads nothing again.
 
 Memory does not grow with the rows: a decoded row group for each lane of the rank (192 divided by the world size, where
 that divides 192, else 192), for each row of a batch at most one more, 16 decoded ahead, ``prefetch + 1`` blocks of
-about 512 Ki tokens at 7 bytes, and 30 MB of parsed footers. With row groups of 512 rows of 1,024 tokens a single rank
+about 512 Ki tokens at 7 bytes (24 as tensors), and 30 MB of parsed footers. With row groups of 512 rows of 1,024 tokens a single rank
 takes 200 MB at 16 million rows, of which 105 are the open row groups that rows are drawn from; at 100,000 rows 145 MB.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -35,6 +35,7 @@ from pipeline.streaming.columns import SequenceIds
 from pipeline.streaming.objectives import Batch, Objective, as_objective
 from pipeline.streaming.quarantine import OnCorrupt, Quarantine, Quarantined, check_on_corrupt
 from pipeline.streaming.read_ahead import ReadAhead
+from pipeline.streaming.recycled_memory import RecycledMemory
 from pipeline.streaming.schedule import Schedule
 from pipeline.streaming.shard_folder import DEFAULT_CACHE_BYTES, DEFAULT_PATIENCE, open_folder
 from pipeline.streaming.sources import Paths, open_source
@@ -118,7 +119,7 @@ class PackedReader:
         sequence_ids: str = SequenceIds.ZERO_BASED,
         reset_positions: bool = True,
         threads: int | None = None,
-        prefetch: int = 4,
+        prefetch: int = 2,
         storage_options: Mapping[str, Any] | None = None,
         cache: str | Path | None = None,
         cache_bytes: int = DEFAULT_CACHE_BYTES,
@@ -132,6 +133,7 @@ class PackedReader:
         self._shards = self._source.shards
         self._on_corrupt = check_on_corrupt(on_corrupt)
         self.quarantine = Quarantine(self._shards.paths, self._shards.rows_of_files, self._shards.rows_per_group)
+        self.memory = RecycledMemory()
         self._split = split
         self._seed = seed
         self._shuffle = shuffle
@@ -173,12 +175,16 @@ class PackedReader:
     def __iter__(self) -> Iterator[Batch]:
         return self.batches()
 
-    def batches(self, *, worker: int = 0, num_workers: int = 1) -> Iterator[Batch]:
+    def batches(
+        self, *, worker: int = 0, num_workers: int = 1, convert: Callable[[Batch], Batch] | None = None
+    ) -> Iterator[Batch]:
         """The batches of one epoch, or of what is left of it after a state was loaded.
 
         Args:
             worker: Number of the loader worker that this reader was copied into.
             num_workers: Workers that take the steps in turns.
+            convert: Makes something else of the arrays of several steps, such as tensors, in the threads that read;
+                the results are cut up as the arrays would be.
 
         Raises:
             IntegrityError: A shard is damaged, and that is to be an error.
@@ -187,7 +193,7 @@ class PackedReader:
         epoch, first = self._start
         self._running = epoch
         wanted = range(first + worker, len(self), num_workers)
-        for step, batch in self._read(epoch, wanted, self._num_threads(num_workers)):
+        for step, batch in self._read(epoch, wanted, self._num_threads(num_workers), convert):
             # A loader asks worker 0 first: all workers go on from the step that has worker 0's turn.
             self._position = (epoch, step + num_workers - worker)
             if step == wanted[-1]:
@@ -202,7 +208,9 @@ class PackedReader:
     def _num_threads(self, num_workers: int) -> int:
         return self._threads or max(1, min(_MAX_THREADS, granted_cpus() // num_workers))
 
-    def _read(self, epoch: int, wanted: range, num_threads: int) -> Iterator[tuple[int, Batch]]:
+    def _read(
+        self, epoch: int, wanted: range, num_threads: int, convert: Callable[[Batch], Batch] | None
+    ) -> Iterator[tuple[int, Batch]]:
         order = EpochOrder(
             self._groups(epoch),
             fingerprint=self._source.fingerprint(epoch),
@@ -211,11 +219,13 @@ class PackedReader:
             shuffle=self._shuffle,
         )
         steps, rows_per_block = self._steps(epoch), max(1, _TOKENS_PER_BLOCK // self._shards.length)
+        maker = batch_maker(self._shards, self._batches, steps.batch_size, seed=self._seed, epoch=epoch)
         ahead = ReadAhead(
             self._shards,
             order,
             Schedule(order, steps, wanted, rows_per_block=rows_per_block),
-            batch_maker(self._shards, self._batches, steps.batch_size, seed=self._seed, epoch=epoch),
+            maker if convert is None else lambda rows: convert(maker(rows)),
+            memory=self.memory,
             columns=segment_columns(self._batches.columns, self._batches.objective),
             num_threads=num_threads,
             num_blocks=self._prefetch,

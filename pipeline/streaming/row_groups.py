@@ -23,6 +23,7 @@ from pipeline.core.lanes import Int64Array
 from pipeline.core.ragged import ramps
 from pipeline.formats.column_arrays import indices
 from pipeline.formats.shards import RowGroup
+from pipeline.streaming.recycled_memory import RecycledMemory
 
 SEGMENT_COLUMNS = ("lengths", "record_keys", "starts")
 """Numbers, one a segment."""
@@ -54,13 +55,22 @@ class RowGroupTable:
         length: Tokens of a row.
         dtype: uint8 or uint16.
         columns: Segment columns to keep, some of ``SEGMENT_COLUMNS`` and ``ACCESSIONS``.
+        memory: For the tokens of gathered rows.
     """
 
     def __init__(
-        self, num_slots: int, *, rows_per_group: int, length: int, dtype: npt.DTypeLike, columns: tuple[str, ...]
+        self,
+        num_slots: int,
+        *,
+        rows_per_group: int,
+        length: int,
+        dtype: npt.DTypeLike,
+        columns: tuple[str, ...],
+        memory: RecycledMemory,
     ) -> None:
+        self._memory = memory
         self._rows_per_group = rows_per_group
-        self._tokens = np.empty((num_slots * rows_per_group, length), dtype=dtype)
+        self._tokens = memory.take((num_slots * rows_per_group, length), dtype)
         self._row_offsets = np.zeros((num_slots, rows_per_group + 1), dtype=np.int64)
         numbers = [name for name in columns if name in _SEGMENT_TYPES]
         self._segments = {name: np.empty((num_slots, 0), dtype=_SEGMENT_TYPES[name]) for name in numbers}
@@ -114,7 +124,8 @@ class RowGroupTable:
         """
         padding = slot < 0
         slot, offset = np.where(padding, 0, slot), np.where(padding, 0, offset)
-        input_ids = self._tokens.take(slot * self._rows_per_group + offset, axis=0, mode="clip")
+        input_ids = self._memory.take((len(slot), self._tokens.shape[1]), self._tokens.dtype)
+        self._tokens.take(slot * self._rows_per_group + offset, axis=0, out=input_ids, mode="clip")
         input_ids[padding] = pad_id
         starts = self._row_offsets[slot, offset]
         counts = np.where(padding, 0, self._row_offsets[slot, offset + 1] - starts)

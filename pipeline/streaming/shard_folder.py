@@ -31,6 +31,9 @@ from pipeline.formats.shards import ShardFile
 DEFAULT_CACHE_BYTES = 16 << 30
 DEFAULT_PATIENCE = 600.0
 
+_MOST_OPEN = 2
+"""Threads that may have the same shard open between two reads: those of a reader by default."""
+
 
 class LocalFolder:
     """A folder on this machine."""
@@ -57,7 +60,7 @@ class LocalFolder:
             IntegrityError: It is missing, cut short, or no shard.
         """
         del num_groups  # the system finds the end of a file by itself
-        return ShardFile(self._path / file.path)
+        return ShardFile(self._path / file.path, most_open=_MOST_OPEN)
 
 
 class RemoteFolder:

@@ -24,6 +24,8 @@ from pipeline.streaming.shard_folder import RemoteFolder, ShardFolder
 
 _MAX_GROUPS_OPEN = 4096
 """Row groups of the shards whose footers are kept: 29 MB."""
+_MAX_FILES_OPEN = 128
+"""Shards whose footers are kept: each may be open twice, and many systems allow a process 1,024 open files."""
 
 
 class ShardSet:
@@ -64,7 +66,8 @@ class ShardSet:
 
     def _open_last(self) -> None:
         groups_of_largest = -(-int(self.rows_of_files.max()) // self.rows_per_group)
-        self._open = lru_cache(max(4, _MAX_GROUPS_OPEN // groups_of_largest))(self._opened)
+        most_files = max(4, min(_MAX_FILES_OPEN, _MAX_GROUPS_OPEN // groups_of_largest))
+        self._open = lru_cache(most_files)(self._opened)
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in self.__dict__.items() if name != "_open"}

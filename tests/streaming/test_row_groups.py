@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from pipeline.core.ragged import ramps
 from pipeline.formats.shards import RowGroup
+from pipeline.streaming.recycled_memory import RecycledMemory
 from pipeline.streaming.row_groups import SEGMENT_COLUMNS, RowGroupTable
 
 LENGTH = 5
@@ -29,7 +30,12 @@ def make_group(seed: int, counts: list[int]) -> RowGroup:
 
 def make_table(num_slots: int, rows_per_group: int) -> RowGroupTable:
     return RowGroupTable(
-        num_slots, rows_per_group=rows_per_group, length=LENGTH, dtype=np.uint8, columns=SEGMENT_COLUMNS
+        num_slots,
+        rows_per_group=rows_per_group,
+        length=LENGTH,
+        dtype=np.uint8,
+        columns=SEGMENT_COLUMNS,
+        memory=RecycledMemory(),
     )
 
 
