@@ -3,6 +3,7 @@
 Presets are the parameters that published data sets were clustered with, as far as they are known.
 """
 
+import re
 from collections.abc import Sequence
 from enum import StrEnum
 from itertools import pairwise
@@ -11,7 +12,9 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from pipeline.engines.mmseqs import CASCADED, LINCLUST, Clustering
+from pipeline.engines.mmseqs_search import Search
 from pipeline.errors import ConfigurationError
+from pipeline.formats.clusters import TEST, VALID, is_weight
 
 
 class Method(StrEnum):
@@ -43,6 +46,55 @@ class ClusterLevel(_Model):
     """k-mers of each sequence that linclust compares."""
 
 
+class SplitConfig(_Model):
+    """Which clusters are held out."""
+
+    valid_fraction: float = Field(default=0.0, ge=0, lt=1)
+    """Fraction of the clusters of the coarsest level that are valid."""
+    test_fraction: float = Field(default=0.0, ge=0, lt=1)
+    """Fraction of them that are test."""
+    seed: int = Field(default=0, ge=0, lt=1 << 63)
+    """Draws which: the same for every corpus in which a cluster has the same representative."""
+    pinned: str | None = None
+    """File of an earlier split, which holds for the clusters of the records in it."""
+
+    @model_validator(mode="after")
+    def _leaves_train(self) -> "SplitConfig":
+        if self.valid_fraction + self.test_fraction >= 1:
+            raise ValueError(f"valid {self.valid_fraction:g} and test {self.test_fraction:g} leave nothing to train on")
+        return self
+
+    @property
+    def holds_out(self) -> bool:
+        """Whether anything can be valid or test."""
+        return self.valid_fraction > 0 or self.test_fraction > 0 or self.pinned is not None
+
+
+class PurgeConfig(_Model):
+    """Which records are excluded, because they are similar to what a model will be tested on. As ESM-2's."""
+
+    held_out: bool = True
+    """Whether train is searched against valid and test, and valid against test."""
+    benchmarks: dict[str, str] = {}
+    """FASTA files by name: nothing that is similar to one of their proteins is in any split."""
+    min_seq_id: float = Field(default=0.5, ge=0, le=1)
+    """Least identity of similar sequences."""
+    coverage: float = Field(default=0.8, ge=0, le=1)
+    """Least fraction of both that is aligned."""
+    sensitivity: float = Field(default=7.0, ge=1, le=7.5)
+    """Of the search for candidates."""
+
+    @model_validator(mode="after")
+    def _names(self) -> "PurgeConfig":
+        for name in self.benchmarks:
+            if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", name) or name in {VALID, TEST}:
+                raise ValueError(
+                    f"benchmarks: {name!r}: expected a name of letters, digits, dots, underscores and hyphens, and not "
+                    f"{VALID} or {TEST}"
+                )
+        return self
+
+
 class ClusterConfig(_Model):
     """Corpus to clusters."""
 
@@ -53,9 +105,16 @@ class ClusterConfig(_Model):
     sensitivity: float | None = Field(default=None, ge=1, le=7.5)
     """Of cascaded clustering; by default 4."""
     split_memory_limit: int | None = Field(default=None, ge=1_000_000)
-    """Bytes above which mmseqs works in pieces; by default never. It changes some clusters."""
+    """Bytes above which mmseqs works in pieces; by default never. It changes some clusters, and nothing of a search."""
     existing: tuple[str, ...] = ()
     """Instead: files that say which clusters there are. Of several tables each is a level, coarsest first."""
+    split: SplitConfig = SplitConfig()
+    """Which clusters are held out."""
+    purge: PurgeConfig = PurgeConfig()
+    """Which records are excluded for being similar to others."""
+    weight: str = "1"
+    """Probability with which an epoch keeps a record of train, by the size of its cluster at the coarsest level: 1,
+    1/size, 1/sqrt(size), or cap:N, which keeps N of a cluster on average."""
 
     @model_validator(mode="after")
     def _one_way(self) -> "ClusterConfig":
@@ -66,7 +125,26 @@ class ClusterConfig(_Model):
             raise ValueError(f"levels: expected identities that differ, coarsest first, found {identities}")
         if self.sensitivity is not None and self.method is not Method.CASCADED:
             raise ValueError(f"sensitivity {self.sensitivity:g}: only cascaded clustering has one")
+        if not is_weight(self.weight):
+            raise ValueError(f"weight: expected 1, 1/size, 1/sqrt(size) or cap:N, found {self.weight!r}")
         return self
+
+    @property
+    def searched(self) -> tuple[str, ...]:
+        """What records are searched against, in this order: benchmarks, then test, then valid."""
+        held_out = (TEST, VALID) if self.purge.held_out and self.split.holds_out else ()
+        return (*sorted(self.purge.benchmarks), *held_out)
+
+    @property
+    def search(self) -> Search:
+        """What mmseqs is told when it searches."""
+        purge = self.purge
+        return Search(
+            min_seq_id=purge.min_seq_id,
+            coverage=purge.coverage,
+            sensitivity=purge.sensitivity,
+            split_memory_limit=self.split_memory_limit,
+        )
 
     def clustering(self, level: int) -> Clustering:
         """What mmseqs is told for a level, 0 being the coarsest."""
@@ -112,6 +190,23 @@ def chosen_levels(
     return tuple(sorted(levels, key=lambda level: level["min_seq_id"]))
 
 
+def named_benchmarks(given: Sequence[str]) -> dict[str, str]:
+    """FASTA files by name, from ``NAME=FASTA``.
+
+    Raises:
+        ConfigurationError: One is no such pair, or a name is there twice.
+    """
+    benchmarks: dict[str, str] = {}
+    for text in given:
+        name, _, path = text.partition("=")
+        if not name or not path or name in benchmarks:
+            raise ConfigurationError(
+                f"--decontaminate {text}: expected NAME=FASTA, each name once", hint="such as casp15=casp15.fasta.gz"
+            )
+        benchmarks[name] = path
+    return benchmarks
+
+
 def refuse_options_of_mmseqs(options: dict[str, Any]) -> None:
     """Refuse what says nothing about clusters that exist already.
 
@@ -131,7 +226,7 @@ def refuse_options_of_mmseqs(options: dict[str, Any]) -> None:
 
 
 OPTIONS_OF_ALL_LEVELS = ("method", "sensitivity", "split_memory_limit")
-"""Fields of ``ClusterConfig`` that only mmseqs heeds."""
+"""Fields of ``ClusterConfig`` that only mmseqs heeds; the last one also where it searches."""
 
 PRESETS: dict[str, dict[str, Any]] = {
     "uniref90": {"min_seq_id": 0.9, "coverage": 0.8, "cov_mode": 1, "cluster_mode": 2},

@@ -72,3 +72,22 @@ def test_one_way_of_saying_it():
             chosen_levels(presets, identities, {})
     with pytest.raises(ConfigurationError, match="--preset uniref: expected one of"):
         chosen_levels(["uniref"], [], {})
+
+
+def test_benchmarks_come_first_then_test_then_valid():
+    def searched(split, **purge):
+        return ClusterConfig(levels=({"min_seq_id": 0.5},), split=split, purge=purge).searched
+
+    benchmarks = {"b": "b.fasta", "a": "a.fasta"}
+    assert searched({"valid_fraction": 0.1}, benchmarks=benchmarks) == ("a", "b", "test", "valid")
+    assert searched({"pinned": "splits.parquet"}) == ("test", "valid")
+    assert searched({"test_fraction": 0.1}, benchmarks=benchmarks, held_out=False) == ("a", "b")
+    assert searched({}) == ()
+
+
+def test_a_search_is_told_what_was_asked():
+    purge = {"min_seq_id": 0.7, "coverage": 0.5, "sensitivity": 5.7}
+    search = ClusterConfig(levels=({"min_seq_id": 0.5},), purge=purge, split_memory_limit=2 * 10**9).search
+    assert " ".join(search.arguments).startswith("--min-seq-id 0.7 -c 0.35 --cov-mode 0 --alignment-mode 3")
+    assert "-s 5.7 -k 6 --mask 0" in " ".join(search.prefilter_arguments)
+    assert search.prefilter_arguments[-2:] == ["--split-memory-limit", "2000000000B"]

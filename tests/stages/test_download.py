@@ -117,7 +117,7 @@ def test_a_public_corpus_with_its_provenance(make, publisher):
     watcher = Warnings()
     folder, outcome = make(watcher=watcher)
     assert folder.name == "uniref50-2025_03"
-    assert names(folder) == ["manifest.json", "run.json", "uniref50.fasta.gz"]
+    assert names(folder) == ["log.jsonl", "manifest.json", "run.json", "uniref50.fasta.gz"]
     assert (folder / "uniref50.fasta.gz").read_bytes() == DATA
     manifest = outcome.manifest
     assert manifest.kind == "download"
@@ -240,7 +240,7 @@ class TestAddresses:
             f"{publisher.url}/data/my%20own.v2.fasta", name="mine", release="7", licence="CC0-1.0", checksum=MD5
         )
         assert folder.name == "mine-7"
-        assert names(folder) == ["manifest.json", "my own.v2.fasta", "run.json"]
+        assert names(folder) == ["log.jsonl", "manifest.json", "my own.v2.fasta", "run.json"]
         (source,) = outcome.manifest.provenance
         assert (source.licence, source.checksum, source.release) == ("CC0-1.0", MD5, "7")
         (tmp_path / "x.fasta.gz").write_bytes(DATA)
@@ -349,7 +349,7 @@ class TestAfterAnInterruption:
         publisher.num_body_bytes = 0
         make()
         assert publisher.num_body_bytes < len(DATA)
-        assert names(folder) == ["manifest.json", "run.json", "uniref50.fasta.gz"]
+        assert names(folder) == ["log.jsonl", "manifest.json", "run.json", "uniref50.fasta.gz"]
 
     def test_a_file_that_was_damaged_is_fetched_anew(self, make, publisher):
         folder, _ = make()

@@ -21,36 +21,16 @@ import pyarrow.compute as pc
 
 from pipeline.engines.stage import SCRATCH_NAME, TaskResult
 from pipeline.formats.exchange import exchange_writer, read_bucket, scratch_paths
-from pipeline.formats.memberships import MEMBERSHIP_SCHEMA, NAME_KINDS, kinds_of, read_memberships
+from pipeline.formats.memberships import MEMBERSHIP_SCHEMA, NAME_KINDS, read_memberships
 from pipeline.formats.parquet import read_columns
 from pipeline.stages.cluster.layout import CorpusLayout, Int64Array, name_buckets
+from pipeline.stages.cluster.names import NAME_SCHEMA, first_names
 from pipeline.stages.cluster.ranking import ASSIGNED_SCHEMA, assigned_name
 
-NAME_SCHEMA = pa.schema([("name", pa.string()), ("number", pa.int64()), ("is_alias", pa.bool_())])
 FOUND_SCHEMA = pa.schema(
     [("level", pa.int64()), ("number", pa.int64()), ("is_alias", pa.bool_()), ("representative", pa.string())]
 )
-EXAMPLES = 3
-"""Names that are shown of those that something is wrong with, for each bucket."""
-
 _UNIPARC = rf"{NAME_KINDS['UniParc']}|^UniRef[0-9]+_UPI"
-
-
-def name_records(folder: Path, *, corpus: CorpusLayout, part: int) -> TaskResult:
-    """All names of the records of a part, by the hash of the name; ``values["kinds"]`` says of what kinds they are."""
-    table = read_columns(corpus.path(part), ["accession", "aliases"])
-    numbers, aliases = pa.array(corpus.numbers(part)), table.column("aliases").combine_chunks()
-    accessions = table.column("accession").combine_chunks()
-    names = pa.concat_arrays([accessions, pc.list_flatten(aliases)])
-    columns = {
-        "name": names,
-        "number": pa.concat_arrays([numbers, numbers.take(pc.list_parent_indices(aliases))]),
-        "is_alias": np.arange(len(names)) >= len(accessions),
-    }
-    made = f"{SCRATCH_NAME}/names-{part:05d}.arrow"
-    with exchange_writer(folder / made, NAME_SCHEMA, corpus.num_parts) as exchange:
-        exchange.add(columns, name_buckets(names, corpus.num_parts))
-    return TaskResult(scratch={made: (folder / made).stat().st_size}, values={"kinds": sorted(kinds_of(names))})
 
 
 def read_rows(
@@ -105,12 +85,8 @@ def join_bucket(
             "rows_repeated": told.num_rows - unique.num_rows,
             "rows_contradictory": int(np.count_nonzero(denied)),
         },
-        values={"unknown": _first(unknown), "contradictory": _first(disputed)},
+        values={"unknown": first_names(unknown), "contradictory": first_names(disputed)},
     )
-
-
-def _first(names: pa.ChunkedArray) -> list[str]:
-    return sorted(pc.unique(names).to_pylist())[:EXAMPLES]
 
 
 def _repeats(*columns: Int64Array) -> npt.NDArray[np.bool_]:
@@ -144,7 +120,8 @@ def decide_part(folder: Path, *, corpus: CorpusLayout, part: int, num_levels: in
     Counts records that rows disagree about, and records without a row, those that only UniParc knows among them.
     """
     rows = read_bucket(scratch_paths(folder, found), part, FOUND_SCHEMA)
-    accessions = read_columns(corpus.path(part), ["accession"]).column("accession").combine_chunks()
+    records = read_columns(corpus.path(part), ["accession", "record_key"])
+    accessions, keys = records.column("accession").combine_chunks(), records.column("record_key").combine_chunks()
     scratch, counts = {}, {"records_contradictory": 0}
     listed = np.zeros(len(accessions), dtype=np.bool_)
     parents = pa.nulls(len(accessions), pa.string())
@@ -156,6 +133,7 @@ def decide_part(folder: Path, *, corpus: CorpusLayout, part: int, num_levels: in
         made = assigned_name(level, part)
         columns = {"representative": chosen, "representative_key": np.zeros(len(chosen), np.uint64)}
         columns |= {"number": corpus.numbers(part), "parent": parents}
+        columns["split_key"] = pc.if_else(pc.equal(chosen, accessions), keys, None)
         with exchange_writer(folder / made, ASSIGNED_SCHEMA, corpus.num_parts) as exchange:
             exchange.add(columns, name_buckets(chosen, corpus.num_parts))
         scratch[made] = (folder / made).stat().st_size
@@ -163,7 +141,7 @@ def decide_part(folder: Path, *, corpus: CorpusLayout, part: int, num_levels: in
     unlisted = accessions.filter(pa.array(~listed))
     counts["records_unlisted"] = len(unlisted)
     counts["records_uniparc_only"] = pc.sum(pc.match_substring_regex(unlisted, _UNIPARC)).as_py() or 0
-    return TaskResult(scratch=scratch, counts=counts, values={"unlisted": _first(unlisted)})
+    return TaskResult(scratch=scratch, counts=counts, values={"unlisted": first_names(unlisted)})
 
 
 def _chosen(rows: pa.Table, accessions: pa.Array, start: int) -> tuple[pa.Array, npt.NDArray[np.bool_], int]:

@@ -1,8 +1,8 @@
-"""From «record belongs to representative» to the files: size of each cluster, rank of each member, part by part.
+"""From «record belongs to representative» to size and split of each cluster, and rank of each member.
 
 ::
 
-    assigned, by hash of the representative ─▶ rank_bucket ─▶ ranked, by part of the record ─▶ write_part
+    assigned, by hash of the representative ─▶ rank_bucket ─▶ ranked, by part of the record
 """
 
 from collections.abc import Sequence
@@ -13,27 +13,35 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipeline.core.randomness import UInt64Array
 from pipeline.engines.stage import SCRATCH_NAME, TaskResult
-from pipeline.errors import IntegrityError
-from pipeline.formats.clusters import LEVEL_COLUMNS, all_train, distinct_name, level_columns, write_clusters
+from pipeline.formats.clusters import CLUSTER_SPLITS, LEVEL_COLUMNS, distinct_name
+from pipeline.formats.corpus import record_keys
 from pipeline.formats.exchange import exchange_writer, read_bucket, scratch_paths
 from pipeline.stages.cluster.layout import CorpusLayout, Int64Array
+from pipeline.stages.cluster.names import first_names
+from pipeline.stages.cluster.splits import Splitting, cluster_splits, marks_of
 
 ASSIGNED_SCHEMA = pa.schema(
     [
         ("representative", pa.string()),
         ("representative_key", pa.uint64()),
+        ("split_key", pa.uint64()),
         ("number", pa.int64()),
         ("parent", pa.string()),
     ]
 )
-"""A record and its cluster: two clusters of one name differ in the key; ``parent`` is the coarser cluster where levels
-need not nest, else null."""
+"""A record and its cluster: two clusters of one name differ in the key; ``split_key`` is the record key of the
+representative where the row knows it; ``parent`` is the coarser cluster where levels need not nest, else null."""
 
 RANKED_SCHEMA = pa.schema(
-    [("number", pa.int64()), *zip(LEVEL_COLUMNS, (pa.string(), pa.uint32(), pa.uint32()), strict=True)]
+    [
+        ("number", pa.int64()),
+        *zip(LEVEL_COLUMNS, (pa.string(), pa.uint32(), pa.uint32()), strict=True),
+        ("split", pa.int8()),
+    ]
 )
-"""A record and its place in its cluster."""
+"""A record, its place in its cluster and, at the coarsest level, that of its split in ``CLUSTER_SPLITS``."""
 
 
 def assigned_name(level: int, part: int) -> str:
@@ -41,7 +49,9 @@ def assigned_name(level: int, part: int) -> str:
     return f"{SCRATCH_NAME}/assigned-{level}-{part:05d}.arrow"
 
 
-def rank_bucket(folder: Path, *, corpus: CorpusLayout, bucket: int, level: int, assigned: Sequence[str]) -> TaskResult:
+def rank_bucket(
+    folder: Path, *, corpus: CorpusLayout, bucket: int, level: int, assigned: Sequence[str], splitting: Splitting | None
+) -> TaskResult:
     """Size and ranks of all clusters whose representative hashes to a bucket.
 
     Args:
@@ -50,6 +60,7 @@ def rank_bucket(folder: Path, *, corpus: CorpusLayout, bucket: int, level: int, 
         bucket: Of representatives.
         level: 0 being the coarsest; names the counts.
         assigned: Exchange files, by the hash of the representative.
+        splitting: What decides the splits of these clusters; None: another level does.
 
     Returns:
         A file of members with size and rank, by the part of the record.
@@ -63,14 +74,28 @@ def rank_bucket(folder: Path, *, corpus: CorpusLayout, bucket: int, level: int, 
     firsts = np.flatnonzero(_changes(codes) | _changes(keys))
     sizes = np.diff(firsts, append=len(codes))
     ambiguous = _ambiguous(codes[firsts])
+    told = _told_apart(names.dictionary, codes[firsts], keys[firsts], ambiguous)
     columns = {
         "number": numbers,
-        "representative": _told_apart(names.dictionary, codes[firsts], keys[firsts], ambiguous).take(
-            pa.array(np.repeat(np.arange(len(firsts)), sizes))
-        ),
+        "representative": told.take(pa.array(np.repeat(np.arange(len(firsts)), sizes))),
         "cluster_size": np.repeat(sizes, sizes),
         "member_index": np.arange(len(codes)) - np.repeat(firsts, sizes),
     }
+    of_splits: dict[str, int] = {}
+    values: dict[str, list[str]] = {}
+    if splitting is None:
+        columns["split"] = pa.nulls(len(numbers), pa.int8())
+    else:
+        split_keys = _split_keys(rows.column("split_key").take(pa.array(order)), told, firsts)
+        marks = marks_of(folder, corpus, numbers) if splitting.is_pinned else np.empty(0, dtype=np.int8)
+        splits, is_pinned, differs = cluster_splits(split_keys, marks, firsts, splitting)
+        columns["split"] = np.repeat(splits, sizes)
+        for place, split in enumerate(CLUSTER_SPLITS):
+            of_splits[f"{split}_clusters"] = int(np.count_nonzero(splits == place))
+        if splitting.is_pinned:
+            of_splits["clusters_pinned"] = int(np.count_nonzero(is_pinned))
+            of_splits["clusters_pinned_apart"] = int(np.count_nonzero(differs))
+            values["pinned_apart"] = first_names(told.filter(pa.array(differs)))
     made = f"{SCRATCH_NAME}/ranked-{level}-{bucket:05d}.arrow"
     with exchange_writer(folder / made, RANKED_SCHEMA, corpus.num_parts) as exchange:
         exchange.add(columns, corpus.part_of(numbers))
@@ -85,8 +110,19 @@ def rank_bucket(folder: Path, *, corpus: CorpusLayout, bucket: int, level: int, 
     suffix = f"_{level + 1}" if level else ""
     return TaskResult(
         scratch={made: (folder / made).stat().st_size},
-        counts={f"{name}{suffix}": number for name, number in counts.items()},
+        counts={f"{name}{suffix}": number for name, number in counts.items()} | of_splits,
+        values=values,
     )
+
+
+def _split_keys(keys: pa.ChunkedArray, names: pa.Array, firsts: Int64Array) -> UInt64Array:
+    """uint64 [clusters]: record keys of the representatives; of those that are no records, the hash of the name."""
+    if not len(firsts):
+        return np.empty(0, dtype=np.uint64)
+    is_known = np.logical_or.reduceat(keys.is_valid().to_numpy(), firsts)
+    # Several records may share the accession of a representative.
+    smallest = np.minimum.reduceat(keys.fill_null(np.iinfo(np.uint64).max).to_numpy(), firsts)
+    return np.where(is_known, smallest, record_keys(names))
 
 
 def _changes(values: npt.NDArray[np.generic]) -> npt.NDArray[np.bool_]:
@@ -117,30 +153,3 @@ def _not_nested(parents: pa.ChunkedArray, firsts: Int64Array, sizes: Int64Array)
     codes = parents.combine_chunks().dictionary_encode().indices.fill_null(-1).to_numpy(zero_copy_only=False)
     differs = codes != codes[np.repeat(firsts, sizes)]
     return int(np.count_nonzero(np.add.reduceat(differs, firsts))) if len(firsts) else 0
-
-
-def write_part(folder: Path, *, corpus: CorpusLayout, part: int, ranked: Sequence[Sequence[str]]) -> TaskResult:
-    """The clusters of one corpus part, row for row.
-
-    Args:
-        folder: The clusters.
-        corpus: Where the records are.
-        part: Which part.
-        ranked: Exchange files of each level, coarsest first, by the part of the record.
-
-    Raises:
-        IntegrityError: A record has no cluster, or two.
-    """
-    numbers = corpus.numbers(part)
-    columns = all_train(len(numbers))
-    for level, names in enumerate(ranked):
-        rows = read_bucket(scratch_paths(folder, names), part, RANKED_SCHEMA).sort_by("number")
-        if not np.array_equal(rows.column("number").to_numpy(), numbers):
-            raise IntegrityError(
-                f"{corpus.names[part]}: expected a cluster for each of {len(numbers):,} records, "
-                f"found {rows.num_rows:,}",
-                hint="the corpus changed, or mmseqs left records out: run again with --overwrite",
-            )
-        columns |= dict(zip(level_columns(level), (rows.column(name) for name in LEVEL_COLUMNS), strict=True))
-    file = write_clusters(folder, corpus.names[part], columns, num_levels=len(ranked))
-    return TaskResult(files=(file,), counts={"records": len(numbers)})

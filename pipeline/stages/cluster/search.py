@@ -71,7 +71,7 @@ def _write_sequences(path: Path, folder: Path, finer: Sequence[str], corpus: Cor
     with atomic_path(path, durable=False) as temporary, temporary.open("wb") as file:
         for part in range(corpus.num_parts):
             rows = _representatives(folder, finer, corpus, part) if finer else None
-            for text in _sequences(corpus, part, rows):
+            for text in numbered_fasta(corpus, part, rows):
                 file.write(text)
 
 
@@ -81,12 +81,17 @@ def _representatives(folder: Path, finer: Sequence[str], corpus: CorpusLayout, p
     return np.unique(pairs.column("representative").to_numpy()) - corpus.starts[part]
 
 
-def _sequences(corpus: CorpusLayout, part: int, rows: Int64Array | None) -> Iterator[memoryview]:
+def numbered_fasta(corpus: CorpusLayout, part: int, rows: Int64Array | None) -> Iterator[memoryview]:
     """FASTA text of a part, or of some of its rows: two lines a record, its number and its residues."""
     sequences = read_columns(corpus.path(part), ["sequence"]).column("sequence").cast(pa.large_string())
     numbers = corpus.numbers(part)
     if rows is not None:
         sequences, numbers = sequences.take(pa.array(rows)), numbers[rows]
+    yield from fasta_text(numbers, sequences)
+
+
+def fasta_text(numbers: Int64Array, sequences: pa.ChunkedArray) -> Iterator[memoryview]:
+    """FASTA text of large strings, named by numbers."""
     names = pa.chunked_array([pa.array(numbers)]).cast(pa.large_string())
     start, end = (pa.scalar(text, pa.large_string()) for text in (">", "\n"))
     records = pc.binary_join_element_wise(start, names, end, sequences, end, pa.scalar("", pa.large_string()))
@@ -168,6 +173,7 @@ def name_part(folder: Path, *, corpus: CorpusLayout, part: int, level: int, pair
     columns = {
         "representative": accessions,
         "representative_key": records.column("record_key").take(rows),
+        "split_key": records.column("record_key").take(rows),
         "number": found.column("member"),
         "parent": pa.nulls(found.num_rows, pa.string()),
     }

@@ -1,9 +1,9 @@
 """The laws of clusters: row for row beside the corpus, and what only all parts together can be asked.
 
-Parts are checked alone for digest, schema and rows. Clusters lie across parts, so slices of them are checked: a slice
-holds the clusters whose representative hashes to it, and reads the columns of one level from every part. Memory is that
-of a slice, about 100 bytes a record. Names are compared by their hash of 64 bits: among 10^8 clusters two share one,
-and would be told as a broken law, with probability 3·10^-4.
+Parts are checked alone for digest, schema, rows, splits and weights. Clusters lie across parts, so slices of them are
+checked: a slice holds the clusters whose representative hashes to it, and reads the columns of one level from every
+part. Memory is that of a slice, about 100 bytes a record. Names are compared by their hash of 64 bits: among 10^8
+clusters two share one, and would be told as a broken law, with probability 3·10^-4.
 """
 
 from collections.abc import Sequence
@@ -17,6 +17,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipeline.errors import IntegrityError
 from pipeline.formats.clusters import NAME_MARK, clusters_schema, distinct_name, level_columns
 from pipeline.formats.content import ContentHasher
 from pipeline.formats.corpus import record_keys
@@ -32,6 +33,7 @@ from pipeline.stages.verify.checks import (
     first_broken,
     guarded,
 )
+from pipeline.stages.verify.fates import EXCLUDED, check_fates, count_fates, split_places
 
 RECORDS_PER_SLICE = 5_000_000
 
@@ -46,29 +48,29 @@ def num_levels_of(configuration: dict[str, Any]) -> int:
     return len(existing) if set(existing) == {TABLE} else len(HIERARCHY)
 
 
-def verify_clusters_part(folder: Path, file: File, corpus_part: Path, num_levels: int) -> Checked:
-    """Digest, schema, and a row for each record of the corpus part."""
+def verify_clusters_part(folder: Path, file: File, corpus_part: Path, configuration: dict[str, Any]) -> Checked:
+    """Digest, schema, and a row for each record of the corpus part, with a split and a weight that can be."""
     if findings := check_file(folder, file):
         return Checked(counts={"files": 1}, findings=tuple(findings))
-    return guarded(file.path, partial(_checked_part, folder, file, corpus_part, num_levels))
+    return guarded(file.path, partial(_checked_part, folder, file, corpus_part, configuration))
 
 
-def _checked_part(folder: Path, file: File, corpus_part: Path, num_levels: int) -> Checked:
+def _checked_part(folder: Path, file: File, corpus_part: Path, configuration: dict[str, Any]) -> Checked:
     table = read_columns(folder / file.path)
-    if findings := check_schema(file.path, table.schema, clusters_schema(num_levels)):
+    if findings := check_schema(file.path, table.schema, clusters_schema(num_levels_of(configuration))):
         return Checked(counts={"files": 1}, findings=tuple(findings))
     hasher = ContentHasher()
     hasher.update(table)
     findings = check_content(file, table.num_rows, hasher.hexdigest())
-    num_records = read_columns(corpus_part, ["length"]).num_rows
-    if num_records != table.num_rows:
-        message = f"expected a row for each of {num_records:,} records of the corpus part, found {table.num_rows:,}"
+    lengths = read_columns(corpus_part, ["length"]).column("length").to_numpy()
+    findings += check_fates(file.path, table, configuration)
+    counts = {"files": 1, "records": table.num_rows}
+    if len(lengths) != table.num_rows:
+        message = f"expected a row for each of {len(lengths):,} records of the corpus part, found {table.num_rows:,}"
         findings.append(Finding(path=file.path, message=message))
-    weights = table.column("weight").to_numpy()
-    findings += first_broken(
-        file.path, ~(weights >= 0) | np.isinf(weights), lambda at: f"record {at}: weight {weights[at]} is none"
-    )
-    return Checked(counts={"files": 1, "records": table.num_rows}, findings=tuple(findings))
+    else:
+        counts |= count_fates(table, lengths)
+    return Checked(counts=counts, findings=tuple(findings))
 
 
 def verify_slice(
@@ -112,9 +114,11 @@ class _Members:
     size: npt.NDArray[np.uint32]
     index: npt.NDArray[np.uint32]
     is_representative: npt.NDArray[np.bool_]
+    split: npt.NDArray[np.int64]
+    """As ``split_places`` has it."""
 
 
-_NAMES = ("cluster", "parent", "size", "index", "is_representative")
+_NAMES = ("cluster", "parent", "size", "index", "is_representative", "split")
 
 
 def _joined(parts: Sequence[_Members]) -> _Members:
@@ -124,7 +128,10 @@ def _joined(parts: Sequence[_Members]) -> _Members:
 def _members(path: Path, corpus_path: Path, level: int, chosen: tuple[int, int]) -> _Members:
     representative, size, member = level_columns(level)
     coarser = level_columns(level - 1)[0] if level else representative
-    table = read_columns(path, list(dict.fromkeys([representative, size, member, coarser])))
+    wanted = dict.fromkeys([representative, size, member, coarser, "split"])
+    table = read_columns(path, list(wanted))
+    if missing := wanted.keys() - set(table.column_names):
+        raise IntegrityError(f"expected columns {', '.join(sorted(missing))}, found none of them")
     cluster = _hashes(table.column(representative))
     rows = np.flatnonzero(cluster % np.uint64(chosen[1]) == np.uint64(chosen[0]))
     taken = pa.array(rows)
@@ -135,6 +142,7 @@ def _members(path: Path, corpus_path: Path, level: int, chosen: tuple[int, int])
         table.column(size).to_numpy()[rows],
         table.column(member).to_numpy()[rows],
         _is_representative(table.column(representative).take(taken), records),
+        split_places(table.column("split"))[rows],
     )
 
 
@@ -179,6 +187,12 @@ def _checked_members(members: _Members, level: int, *, has_representatives: bool
             _EVERYWHERE, headless, lambda at: f"{where.format(sizes[at])}: its representative is none of them"
         ),
     ]
+    if not level:
+        findings += first_broken(
+            _EVERYWHERE,
+            _is_torn(members.split[order], firsts),
+            lambda at: f"{where.format(sizes[at])}: its members are in two splits",
+        )
     counts = {
         "clusters": len(firsts),
         "singletons": int(np.count_nonzero(sizes == 1)),
@@ -194,3 +208,12 @@ def _any_of(flags: npt.NDArray[np.bool_], firsts: npt.NDArray[np.int64]) -> npt.
     if not len(firsts):
         return np.empty(0, dtype=np.bool_)
     return np.asarray(np.logical_or.reduceat(flags, firsts))
+
+
+def _is_torn(split: npt.NDArray[np.int64], firsts: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+    """Which clusters have members in two splits, excluded ones apart."""
+    if not len(firsts):
+        return np.empty(0, dtype=np.bool_)
+    highest = np.maximum.reduceat(np.where(split == EXCLUDED, -1, split), firsts)
+    lowest = np.minimum.reduceat(split, firsts)
+    return np.asarray((highest >= 0) & (lowest != highest))
