@@ -21,6 +21,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.core.contiguous_lanes import ContiguousLanes
 from pipeline.core.group_index import GroupIndex, Groups
 from pipeline.core.lanes import NUM_LANES, BoolArray, Int64Array, Lanes
 from pipeline.core.permutation import Permutation
@@ -56,6 +57,7 @@ class EpochOrder:
         seed: Of the run.
         epoch: Epochs have unrelated orders.
         shuffle: False gives the rows as they are stored.
+        lanes: How the stream is dealt to positions; by default 192 lanes, or one without shuffling.
     """
 
     def __init__(
@@ -66,6 +68,7 @@ class EpochOrder:
         seed: int,
         epoch: int,
         shuffle: bool = True,
+        lanes: Lanes | ContiguousLanes | None = None,
     ) -> None:
         self._groups = groups
         self.rows_per_group = groups.rows_per_group
@@ -77,7 +80,7 @@ class EpochOrder:
             self._permutation = Permutation(self.num_groups, derive_key(PURPOSE_ROW_GROUP, *words, seed, epoch))
             self._row_key = derive_key(PURPOSE_ROW_IN_GROUP, *words, seed, epoch)
         self._short = _ShortGroups(*self._short_groups(), groups.rows_per_group)
-        self.lanes = Lanes(self.num_rows, NUM_LANES if shuffle else 1)
+        self.lanes = lanes or Lanes(self.num_rows, NUM_LANES if shuffle else 1)
 
     def locate(self, positions: npt.ArrayLike) -> Location:
         """Where the rows at some positions of the epoch are stored.

@@ -1,4 +1,4 @@
-"""In which order rows are stored: at random, or so that neighbours cost alike in sum.
+"""In which order rows are stored: at random, so that neighbours cost alike in sum, or by length.
 
 Rows of equal length differ in what attention costs: a row's cost is the sum of the squared lengths of its segments, and
 one protein of 1,000 costs five times as much as five of 200. Ranks that take their rows at random wait for the one with
@@ -41,15 +41,21 @@ class RowOrder(StrEnum):
     """Every order is equally likely."""
     BALANCED = "balanced"
     """Random, with neighbours that cost attention about the same in sum."""
+    LENGTH = "length"
+    """By tokens that are not padding, those of equal number at random: for batches of one protein a row."""
 
 
 def attention_cost(fills: Fills) -> Int64Array:
     """Sum of the squared lengths in each bin: int64 [bins]."""
-    cost = np.zeros(fills.total_bins + 1, dtype=np.int64)
-    squares = fills.per_bin * fills.length**2
-    np.add.at(cost, fills.first_bin, squares)
-    np.subtract.at(cost, fills.first_bin + fills.num_bins, squares)
-    return np.cumsum(cost, out=cost)[:-1]
+    return _summed(fills, fills.per_bin * fills.length**2)
+
+
+def _summed(fills: Fills, values: Int64Array) -> Int64Array:
+    """What the fills of each bin add up to: int64 [bins]."""
+    sums = np.zeros(fills.total_bins + 1, dtype=np.int64)
+    np.add.at(sums, fills.first_bin, values)
+    np.subtract.at(sums, fills.first_bin + fills.num_bins, values)
+    return np.cumsum(sums, out=sums)[:-1]
 
 
 def random_order(num_rows: int, seed: int) -> UInt32Array:
@@ -82,6 +88,18 @@ def balanced_order(cost: Int64Array, seed: int) -> UInt32Array:
     by_class = _sorted(cost_class, derive_key(PURPOSE_ROW, seed, 1))
     del cost_class
     return _dealt(by_class, derive_key(PURPOSE_ROW, seed, 2))
+
+
+def length_order(num_tokens: Int64Array, seed: int) -> UInt32Array:
+    """The order by tokens, shortest row first, those of equal number at random: uint32 [rows], the number of each row.
+
+    Args:
+        num_tokens: int64 [rows], at least 0.
+        seed: Chooses the order among rows of equal number.
+    """
+    number = np.empty(len(num_tokens), dtype=np.uint32)
+    number[_sorted(num_tokens, derive_key(PURPOSE_ROW, seed, 3))] = np.arange(len(num_tokens), dtype=np.uint32)
+    return number
 
 
 def rank_spread(cost: Int64Array, *, world_size: int, rows_per_rank: int) -> float:
@@ -151,8 +169,13 @@ def _balanced(fills: Fills, seed: int) -> UInt32Array:
     return balanced_order(attention_cost(fills), seed)
 
 
+def _by_length(fills: Fills, seed: int) -> UInt32Array:
+    return length_order(_summed(fills, fills.per_bin * fills.length), seed)
+
+
 ROW_ORDERS: dict[str, Callable[[Fills, int], UInt32Array]] = {
     RowOrder.RANDOM: _random,
     RowOrder.BALANCED: _balanced,
+    RowOrder.LENGTH: _by_length,
 }
 """Each takes (fills, seed) and gives the row of each bin."""

@@ -124,6 +124,11 @@ def file_digest(path: Path, *, bits: int = 64) -> tuple[int, str]:
     return num_bytes, hasher.hexdigest()
 
 
+def bytes_digest(data: bytes) -> str:
+    """The XXH3 digest of some bytes, 64 bits in hexadecimal."""
+    return xxhash.xxh3_64(data).hexdigest()
+
+
 def remove_folder(folder: Path) -> None:
     """Remove a folder of ours and everything in it, if it is there."""
     if folder.exists():

@@ -8,7 +8,7 @@ Everything is made for a block of several steps at once and cut up at the end: t
 or a row is cut by rows; one entry a segment is cut by ``row_offsets``.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -18,6 +18,7 @@ import numpy.typing as npt
 from pipeline.errors import ConfigurationError
 from pipeline.streaming.columns import (
     COLUMNS,
+    IS_CONTINUATION,
     MASK_COLUMNS,
     SCALE,
     STEP_COLUMNS,
@@ -26,11 +27,13 @@ from pipeline.streaming.columns import (
     token_dropout_scale,
 )
 from pipeline.streaming.objectives import Batch, Objective, ObjectiveContext
+from pipeline.streaming.orders import Order
 from pipeline.streaming.row_groups import ACCESSIONS, SEGMENT_COLUMNS, Rows
 
 DEFAULT_COLUMNS = ("input_ids", "sequence_id", "position_ids", "num_tokens", "num_sequences")
 
 _NAMES = (*COLUMNS, SCALE, *STEP_COLUMNS)
+_WIDTH_MULTIPLE = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,15 +76,22 @@ class BatchMaker:
 def segment_columns(columns: tuple[str, ...], objective: Objective | None) -> tuple[str, ...]:
     """The segment columns that have to be read for these columns and this objective."""
     wanted = {"lengths", *columns, *(objective.columns if objective else ())}
+    if IS_CONTINUATION in wanted:
+        wanted.add("starts")
     return tuple(name for name in (*SEGMENT_COLUMNS, ACCESSIONS) if name in wanted)
 
 
-def check_columns(columns: tuple[str, ...]) -> tuple[str, ...]:
+def check_columns(columns: tuple[str, ...], order: Order) -> tuple[str, ...]:
     """The names themselves.
 
     Raises:
-        ConfigurationError: One is not the name of a column.
+        ConfigurationError: One is not the name of a column, or not of one that there is in this order.
     """
+    if IS_CONTINUATION in columns and order != Order.CONTIGUOUS:
+        raise ConfigurationError(
+            f"columns: {IS_CONTINUATION}: expected the contiguous order, found the {order} one",
+            hint="give the reader order='contiguous'",
+        )
     for name in columns:
         if name in MASK_COLUMNS:
             raise ConfigurationError(
@@ -92,18 +102,38 @@ def check_columns(columns: tuple[str, ...]) -> tuple[str, ...]:
     return columns
 
 
-def cut(batch: Batch, row_offsets: npt.NDArray[np.int64], rows_per_step: int) -> Iterator[Batch]:
+def cut(
+    batch: Batch, row_offsets: npt.NDArray[np.int64], rows_per_step: int, *, widths: Sequence[int] | None = None
+) -> Iterator[Batch]:
     """The batches of single steps, as views; accessions as lists of text, ``max_seqlen`` as a number.
 
     Args:
         batch: Of several steps.
         row_offsets: int64 [rows + 1], whose the segments are.
         rows_per_step: Rows of a step.
+        widths: To which width to cut the rows of each step; None: leave them as they are.
     """
     for step, first in enumerate(range(0, len(row_offsets) - 1, rows_per_step)):
         rows = slice(first, first + rows_per_step)
         segments = slice(int(row_offsets[first]), int(row_offsets[first + rows_per_step]))
-        yield {name: _cut_one(name, array, step, rows, segments) for name, array in batch.items()}
+        made = {name: _cut_one(name, array, step, rows, segments) for name, array in batch.items()}
+        yield made if widths is None else {name: _trimmed(name, array, widths[step]) for name, array in made.items()}
+
+
+def trimmed_widths(widths: npt.NDArray[np.int64], length: int) -> list[int]:
+    """Widths to cut rows to: those that are occupied, rounded up to what attention kernels like.
+
+    Args:
+        widths: int64 [steps], tokens up to the last one of a segment in any row of each step.
+        length: Tokens of a row.
+    """
+    rounded: list[int] = np.clip(-(-widths // _WIDTH_MULTIPLE) * _WIDTH_MULTIPLE, 1, length).tolist()
+    return rounded
+
+
+def _trimmed(name: str, array: Any, width: int) -> Any:
+    is_by_token = name not in STEP_COLUMNS and getattr(array, "ndim", 0) == 2
+    return array[:, :width] if is_by_token else array
 
 
 def _cut_one(name: str, array: Any, step: int, rows: slice, segments: slice) -> Any:

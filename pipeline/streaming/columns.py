@@ -3,7 +3,7 @@
 ::
 
     one entry a token      input_ids, sequence_id, chain_id, position_ids, attention_mask, token_dropout_scale
-    one entry a row        num_tokens, num_sequences
+    one entry a row        num_tokens, num_sequences, is_continuation
     one entry a segment    lengths, record_keys, starts, accessions; row_offsets says whose they are
     one entry a step       cu_seqlens, cu_seqlens_unpadded, cu_seqlens_padded, max_seqlen
 
@@ -28,6 +28,9 @@ Array = npt.NDArray[Any]
 
 ESM2_MASK_SHARE = 0.15 * 0.8
 """The share of tokens that are mask tokens when ESM-2 trains: what its token dropout scales embeddings for."""
+
+
+IS_CONTINUATION = "is_continuation"
 
 
 class SequenceIds(StrEnum):
@@ -62,6 +65,8 @@ class Layout:
     sequence_ids: SequenceIds = SequenceIds.ZERO_BASED
     reset_positions: bool = True
     """Whether positions begin anew with each segment, or go on over the row."""
+    rows_per_lane: int = 0
+    """Steps in which each place of the batch reads on where it stopped; 0: it never does."""
 
 
 def _input_ids(_: Layout, rows: Rows) -> Array:
@@ -113,6 +118,15 @@ def _num_sequences(_: Layout, rows: Rows) -> npt.NDArray[np.int32]:
 
 def _row_offsets(_: Layout, rows: Rows) -> npt.NDArray[np.int64]:
     return rows.row_offsets
+
+
+def _is_continuation(layout: Layout, rows: Rows) -> npt.NDArray[np.bool_]:
+    """Whether a row goes on in the record that the row before it, in the same place of the batch, ended in."""
+    assert rows.steps is not None, "read with steps"
+    begins_inside = np.zeros(len(rows.input_ids), dtype=np.bool_)
+    has_segments = np.diff(rows.row_offsets) > 0
+    begins_inside[has_segments] = rows.segments["starts"][rows.row_offsets[:-1][has_segments]] > 0
+    return begins_inside & (rows.steps > 0) & (rows.steps < layout.rows_per_lane)
 
 
 def _segments(name: str) -> "Column":
@@ -184,6 +198,7 @@ COLUMNS: dict[str, Column] = {
     "attention_mask": _attention_mask,
     "num_tokens": _num_tokens,
     "num_sequences": _num_sequences,
+    IS_CONTINUATION: _is_continuation,
     "row_offsets": _row_offsets,
     **{name: _segments(name) for name in SEGMENT_COLUMNS},
     "accessions": lambda _, rows: rows.accessions,

@@ -52,6 +52,8 @@ class PackedDataset(torch.utils.data.IterableDataset):  # type: ignore[misc]
         seed: Of order and masks.
         epoch: The first one.
         shuffle: False gives the rows as they are stored, dealt to the ranks one by one.
+        order: shuffled, stored, contiguous or bucketed (:mod:`pipeline.streaming.orders`), instead of ``shuffle``.
+        trim: ``"batch"`` cuts the rows of a batch to the longest, rounded up to a multiple of 8.
         rank: Of this process; by default that of torch.distributed if it is initialised, else of the environment
             variables RANK and WORLD_SIZE if both are set (as torchrun does), else 0 of 1.
         world_size: Processes that share the rows; given together with ``rank`` or not at all.
@@ -89,6 +91,8 @@ class PackedDataset(torch.utils.data.IterableDataset):  # type: ignore[misc]
         seed: int = 0,
         epoch: int = 0,
         shuffle: bool = True,
+        order: str | None = None,
+        trim: str | None = None,
         rank: int | None = None,
         world_size: int | None = None,
         objective: Objective | str | float | None = None,
@@ -116,6 +120,8 @@ class PackedDataset(torch.utils.data.IterableDataset):  # type: ignore[misc]
             seed=seed,
             epoch=epoch,
             shuffle=shuffle,
+            order=order,
+            trim=trim,
             rank=self._world[0],
             world_size=self._world[1],
             objective=objective,

@@ -26,12 +26,14 @@ import weakref
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
 
 from pipeline.core.lanes import Int64Array
 from pipeline.core.ordering import EpochOrder
+from pipeline.core.ragged import offsets_of
 from pipeline.core.steps import PADDING
 from pipeline.errors import IntegrityError
 from pipeline.formats.remote_shard import FetchedRanges
@@ -59,6 +61,8 @@ class MadeBlock(NamedTuple):
     """Of all their rows."""
     row_offsets: Int64Array
     """[rows + 1], whose the segments of the batch are."""
+    widths: Int64Array
+    """[steps], tokens that the longest row of each occupies."""
 
 
 _Readers = tuple[threading.Event, ...]
@@ -188,7 +192,14 @@ class ReadAhead:
             rows = self._table.gather(slots[block.which], block.offset, pad_id=self._shards.tokenizer.pad_id)
         finally:
             gathered.set()
-        return MadeBlock(block.steps, self._maker(rows), rows.row_offsets)
+        rows = replace(rows, steps=np.repeat(block.steps, len(rows.input_ids) // len(block.steps)))
+        return MadeBlock(block.steps, self._maker(rows), rows.row_offsets, self._widths(rows, len(block.steps)))
+
+    def _widths(self, rows: Rows, num_steps: int) -> Int64Array:
+        """Tokens up to the last one of a segment, of the longest row of each step: [steps]."""
+        lengths = rows.segments["lengths"].astype(np.int64)
+        places = offsets_of(-(-lengths // self._shards.alignment) * self._shards.alignment)
+        return np.asarray(np.diff(places[rows.row_offsets]).reshape(num_steps, -1).max(axis=1))
 
 
 def _end(stop: threading.Event, pools: Sequence[ThreadPoolExecutor]) -> None:

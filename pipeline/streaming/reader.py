@@ -12,8 +12,9 @@ row and reads nothing again.
 
 Memory does not grow with the rows: a decoded row group for each lane of the rank (192 divided by the world size, where
 that divides 192, else 192), for each row of a batch at most one more, 16 decoded ahead, ``prefetch + 1`` blocks of
-about 512 Ki tokens at 7 bytes (24 as tensors), and 30 MB of parsed footers. With row groups of 512 rows of 1,024 tokens a single rank
-takes 200 MB at 16 million rows, of which 105 are the open row groups that rows are drawn from; at 100,000 rows 145 MB.
+about 512 Ki tokens at 7 bytes (24 as tensors), and 30 MB of parsed footers. With row groups of 512 rows of 1,024 tokens
+a single rank takes 200 MB at 16 million rows, of which 105 are the open row groups that rows are drawn from; at 100,000
+rows 145 MB.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -23,16 +24,16 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.core.group_index import GroupIndex
-from pipeline.core.ordering import EpochOrder
 from pipeline.core.steps import Steps
 from pipeline.core.tokenizer import Tokenizer
 from pipeline.engines.resources import granted_cpus
 from pipeline.errors import ConfigurationError
 from pipeline.streaming.arguments import at_least, check_rank, check_sequence_ids, check_tail, nothing_left
-from pipeline.streaming.batch_makers import BatchOptions, batch_maker
-from pipeline.streaming.batches import DEFAULT_COLUMNS, check_columns, cut, segment_columns
+from pipeline.streaming.batch_makers import BatchOptions, batch_maker, check_trim
+from pipeline.streaming.batches import DEFAULT_COLUMNS, check_columns, cut, segment_columns, trimmed_widths
 from pipeline.streaming.columns import SequenceIds
 from pipeline.streaming.objectives import Batch, Objective, as_objective
+from pipeline.streaming.orders import Order, check_order, epoch_order, order_name
 from pipeline.streaming.quarantine import OnCorrupt, Quarantine, Quarantined, check_on_corrupt
 from pipeline.streaming.read_ahead import ReadAhead
 from pipeline.streaming.recycled_memory import RecycledMemory
@@ -65,6 +66,8 @@ class PackedReader:
     - ``cu_seqlens`` int32, bounds of all sequences of the flattened batch, padding being some of them, filled up to the
       same size in every step; ``max_seqlen`` int, the row length, in every step
     - ``cu_seqlens_unpadded``, ``cu_seqlens_padded`` int32, bounds of the segments without padding and with it
+    - ``is_continuation`` bool [batch_size], in contiguous order: whether a model's memory of this place of the batch
+      belongs to the record that the row begins in; where it is false the memory has to be reset
     - ``lengths`` uint32, ``record_keys`` uint64 and ``starts`` uint32 [segments], ``accessions`` a list of text, and
       ``row_offsets`` int64 [batch_size + 1], which says whose they are
 
@@ -79,6 +82,8 @@ class PackedReader:
         seed: Of order and masks.
         epoch: The first one.
         shuffle: False gives the rows as they are stored, dealt to the ranks one by one.
+        order: shuffled, stored, contiguous or bucketed (:mod:`pipeline.streaming.orders`), instead of ``shuffle``.
+        trim: ``"batch"`` cuts the rows of a batch to the longest, rounded up to a multiple of 8.
         rank: Of this process, 0 … world_size − 1.
         world_size: Processes that share the rows.
         objective: An objective, a mask rate, or the name of a noise schedule; None gives plain batches.
@@ -111,6 +116,8 @@ class PackedReader:
         seed: int = 0,
         epoch: int = 0,
         shuffle: bool = True,
+        order: str | None = None,
+        trim: str | None = None,
         rank: int = 0,
         world_size: int = 1,
         objective: Objective | str | float | None = None,
@@ -129,20 +136,21 @@ class PackedReader:
         opener = partial(
             open_folder, storage_options=storage_options, cache=cache, cache_bytes=cache_bytes, patience=patience
         )
-        self._source = open_source(path, opener, split, shuffle=shuffle)
+        self._order = check_order(order, shuffle=shuffle)
+        self._source = open_source(path, opener, split, shuffle=self._order.is_seeded)
         self._shards = self._source.shards
         self._on_corrupt = check_on_corrupt(on_corrupt)
         self.quarantine = Quarantine(self._shards.paths, self._shards.rows_of_files, self._shards.rows_per_group)
         self.memory = RecycledMemory()
         self._split = split
         self._seed = seed
-        self._shuffle = shuffle
         self._batches = BatchOptions(
             objective=as_objective(objective),
-            columns=check_columns(tuple(columns)),
+            columns=check_columns(tuple(columns), self._order),
             sequence_ids=check_sequence_ids(sequence_ids),
             reset_positions=reset_positions,
         )
+        self._trims = check_trim(trim, self._batches)
         self._threads = None if threads is None else at_least("threads", threads, 1)
         self._prefetch = at_least("prefetch", prefetch, 0)
         self._any_steps = Steps(
@@ -211,15 +219,24 @@ class PackedReader:
     def _read(
         self, epoch: int, wanted: range, num_threads: int, convert: Callable[[Batch], Batch] | None
     ) -> Iterator[tuple[int, Batch]]:
-        order = EpochOrder(
+        steps, rows_per_block = self._steps(epoch), max(1, _TOKENS_PER_BLOCK // self._shards.length)
+        order = epoch_order(
+            self._order,
             self._groups(epoch),
             fingerprint=self._source.fingerprint(epoch),
             seed=self._seed,
             epoch=epoch,
-            shuffle=self._shuffle,
+            global_batch=steps.global_batch,
         )
-        steps, rows_per_block = self._steps(epoch), max(1, _TOKENS_PER_BLOCK // self._shards.length)
-        maker = batch_maker(self._shards, self._batches, steps.batch_size, seed=self._seed, epoch=epoch)
+        rows_per_lane = steps.num_rows // steps.global_batch if self._order == Order.CONTIGUOUS else 0
+        maker = batch_maker(
+            self._shards,
+            self._batches,
+            steps.batch_size,
+            seed=self._seed,
+            epoch=epoch,
+            rows_per_lane=rows_per_lane,
+        )
         ahead = ReadAhead(
             self._shards,
             order,
@@ -232,7 +249,9 @@ class PackedReader:
             quarantine=self.quarantine if self._on_corrupt == OnCorrupt.QUARANTINE else None,
         )
         for block in ahead:
-            yield from zip(block.steps.tolist(), cut(block.batch, block.row_offsets, steps.batch_size), strict=True)
+            widths = trimmed_widths(block.widths, self._shards.length) if self._trims else None
+            batches = cut(block.batch, block.row_offsets, steps.batch_size, widths=widths)
+            yield from zip(block.steps.tolist(), batches, strict=True)
 
     @property
     def epoch(self) -> int:
@@ -324,6 +343,7 @@ class PackedReader:
             epoch=epoch,
             rows_delivered=step * self._any_steps.global_batch,
             split=self._split,
-            shuffle=self._shuffle,
+            shuffle=self._order.is_seeded,
+            order=order_name(self._order, self._any_steps.global_batch),
             quarantined=self.quarantine.document(),
         )

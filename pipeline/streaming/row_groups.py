@@ -44,6 +44,8 @@ class Rows:
     """[segments] each: lengths uint32, and record_keys uint64 and starts uint32 if the table keeps them."""
     accessions: pa.Array | None = None
     """[segments] string, if the table keeps them."""
+    steps: Int64Array | None = None
+    """[rows], the step of each, if whoever took them has said so."""
 
 
 class RowGroupTable:

@@ -6,7 +6,8 @@
     s3://…  gs://…  https://…         RemoteFolder    ranges are fetched, and kept in a cache if there is one
 
 A remote folder costs a request for its manifest, two for each shard (its size, its footer) and one for each row group.
-Footers are kept, compressed: 150 bytes a row group.
+Footers are fetched from files of their own where there are some (formats/shard_footers.py), and kept compressed: 100
+to 150 bytes a row group.
 """
 
 import os
@@ -26,7 +27,9 @@ from pipeline.engines.remote_files import RemoteFiles
 from pipeline.errors import ArtefactError, ConfigurationError, IntegrityError
 from pipeline.formats.manifest import MANIFEST_NAME, File, Manifest, digest_of, read_manifest
 from pipeline.formats.remote_shard import FetchedRanges, RemoteShardFile, fetch_footer
+from pipeline.formats.shard_footers import FOLDER, footer_name, unpack_footer
 from pipeline.formats.shards import ShardFile
+from pipeline.formats.storage import bytes_digest
 
 DEFAULT_CACHE_BYTES = 16 << 30
 DEFAULT_PATIENCE = 600.0
@@ -75,6 +78,7 @@ class RemoteFolder:
         self._files = files
         self._cache = cache
         self._footers: dict[str, bytes] = {}
+        self._apart: dict[str, File] = {}
         self._process = -1
 
     def __getstate__(self) -> dict[str, Any]:
@@ -97,9 +101,11 @@ class RemoteFolder:
             folder = Path(temporary)
             (folder / MANIFEST_NAME).write_bytes(data)
             try:
-                return read_manifest(folder, kind="shards")
+                manifest = read_manifest(folder, kind="shards")
             except ArtefactError as error:
                 raise ArtefactError(error.message.replace(temporary, self._files.where), hint=error.hint) from None
+        self._apart = {file.path: file for file in manifest.files if file.path.startswith(f"{FOLDER}/")}
+        return manifest
 
     def place(self, name: str) -> str:
         """A file's address, without secrets."""
@@ -146,8 +152,21 @@ class RemoteFolder:
                 f"{place}: expected {file.bytes:,} bytes, as {MANIFEST_NAME} says, found {size:,}",
                 hint="copy the folder there again, or make the shards again",
             )
+        if (apart := self._apart.get(footer_name(file.path))) and (footer := self._footer_apart(apart, stop)):
+            return footer
         read = partial(self._read, file, stop)
         return fetch_footer(place, read, num_bytes=size, num_groups=num_groups)
+
+    def _footer_apart(self, file: File, stop: threading.Event) -> bytes | None:
+        """The footer from a file of its own; None where that is missing or damaged, which costs bytes and no more."""
+        for fresh in (False, True):
+            try:
+                data = self._read(file, stop, 0, file.bytes, fresh)
+            except IntegrityError:
+                return None
+            if bytes_digest(data) == file.xxh3_64:
+                return unpack_footer(data, where=self.place(file.path))
+        return None
 
     def fetch(
         self, shard: ShardFile, file: File, group: int, columns: Sequence[str], stop: threading.Event

@@ -22,6 +22,7 @@ _HINTS = {
     "seed": "give the reader the seed that the state was saved with",
     "split": "load the state into a reader of the same split",
     "shuffle": "give the reader the same value of shuffle",
+    "order": "give the reader the same order, and for the contiguous one the same rows a step of all ranks",
 }
 
 
@@ -43,19 +44,22 @@ class ReaderState:
     """Which rows."""
     shuffle: bool = True
     """Whether they come in a seeded order."""
+    order: str | None = None
+    """Which, if it is neither the shuffled nor the stored one (:func:`pipeline.streaming.orders.order_name`)."""
     quarantined: dict[str, Any] | None = None
     """Row groups that gave padding, if there are any."""
 
     def document(self) -> dict[str, Any]:
-        """Plain values; ``quarantined`` only where there is something to say."""
-        return {name: value for name, value in asdict(self).items() if name != "quarantined" or value is not None}
+        """Plain values; ``order`` and ``quarantined`` only where there is something to say."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
 
     @classmethod
     def from_document(cls, document: dict[str, Any], *, reader: "ReaderState") -> Self:
         """The state that a document describes.
 
         Args:
-            document: What :meth:`document` returned; ``split``, ``shuffle`` and ``quarantined`` may be missing.
+            document: What :meth:`document` returned; ``split``, ``shuffle``, ``order`` and ``quarantined`` may be
+                missing.
             reader: The state of the reader that is to continue from it.
 
         Raises:
@@ -68,7 +72,7 @@ class ReaderState:
         state = cls(**{key: value for key, value in document.items() if key in known})
         for name, hint in _HINTS.items():
             expected, found = getattr(reader, name), getattr(state, name)
-            if name in document and found != expected:
+            if (name in document or name == "order") and found != expected:
                 raise StateError(f"reader state: {name}: this reader has {expected}, the state has {found}", hint=hint)
         if state.epoch < 0 or state.rows_delivered < 0:
             raise StateError(f"reader state: epoch {state.epoch}, rows_delivered {state.rows_delivered}: below zero")

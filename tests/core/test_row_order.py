@@ -13,6 +13,7 @@ from pipeline.core.row_order import (
     RowOrder,
     attention_cost,
     balanced_order,
+    length_order,
     random_order,
     rank_spread,
 )
@@ -142,3 +143,24 @@ GOLDEN = [6, 9, 0, 5, 1, 3, 7, 8, 2, 4]
 def test_an_unknown_order_is_answered_with_the_known_ones():
     with pytest.raises(ConfigurationError, match=r"row order 'sorted' is not known .*random, balanced"):
         pack([1], 10, order="sorted")
+
+
+@given(st.lists(st.integers(0, 50), max_size=200).map(lambda tokens: np.array(tokens, dtype=np.int64)), seeds)
+def test_the_order_by_length_sorts_and_is_a_permutation(num_tokens, seed):
+    number = length_order(num_tokens, seed)
+    assert_array_equal(np.sort(number), np.arange(len(num_tokens)))
+    assert_array_equal(in_order(num_tokens, number), np.sort(num_tokens))
+
+
+def test_rows_of_equal_length_come_at_random():
+    num_tokens = np.full(1000, 7)
+    first, other = length_order(num_tokens, 1), length_order(num_tokens, 2)
+    assert (first != other).sum() > 900
+    assert (first != np.arange(1000)).sum() > 900
+
+
+def test_packing_by_length_stores_short_rows_first():
+    lengths = np.random.default_rng(0).integers(1, 100, 500)
+    placement = pack(lengths, capacity=100, algorithm="pad", seed=4, order="length")
+    used = np.bincount(placement.row, weights=lengths)
+    assert (np.diff(used) >= 0).all()

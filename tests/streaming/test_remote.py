@@ -4,6 +4,7 @@ import logging
 import multiprocessing
 import pickle
 import re
+import shutil
 import sys
 import threading
 import time
@@ -19,7 +20,8 @@ import pytest
 
 from pipeline.engines import remote_files
 from pipeline.errors import ArtefactError, ConfigurationError, IntegrityError, TransferError
-from pipeline.formats.manifest import read_manifest
+from pipeline.formats.manifest import read_manifest, write_manifest
+from pipeline.formats.shard_footers import read_footer, write_footer
 from pipeline.formats.shards import ShardFile
 from pipeline.streaming.reader import PackedReader
 
@@ -153,7 +155,7 @@ class Counted:
     """Bytes that fsspec's memory file system gives, by file."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.data = self.footers = self.requests = 0
+        self.data = self.footers = self.apart = self.requests = 0
         kind = fsspec.get_filesystem_class("memory")
         cat_file = kind.cat_file
 
@@ -161,6 +163,8 @@ class Counted:
             data: bytes = cat_file(filesystem, path, start=start, end=end, **options)
             if data[-4:] == b"PAR1":
                 self.footers += len(data)
+            elif path.endswith(".zst"):
+                self.apart += len(data)
             elif path.endswith(".parquet"):
                 self.data += len(data)
                 self.requests += 1
@@ -198,6 +202,61 @@ def test_bytes_read_over_bytes_used(many_groups: Path, monkeypatch: pytest.Monke
     assert counted.requests <= 2 * (num_groups + world_size)  # so small ones take two each
     assert 1 <= counted.data / used <= 1.1
     assert counted.footers <= world_size * (6 * 4096 + 768 * num_groups)
+
+
+@pytest.fixture(scope="session")
+def footers_apart(tmp_path_factory: pytest.TempPathFactory, many_groups: Path) -> Path:
+    """The same shards, their footers in files of their own."""
+    folder = tmp_path_factory.mktemp("apart") / "shards"
+    shutil.copytree(many_groups, folder)
+    manifest = read_manifest(folder)
+    apart = tuple(write_footer(folder, file.path) for file in manifest.files)
+    write_manifest(folder, manifest.model_copy(update={"files": (*manifest.files, *apart)}))
+    return folder
+
+
+def one_epoch(place: str, **options: Any) -> list[list[int]]:
+    reader = PackedReader(place, batch_size=8, rank=1, world_size=4, columns=("record_keys",), **options)
+    return [batch["record_keys"].tolist() for batch in reader]
+
+
+@pytest.fixture
+def bucket(footers_apart: Path) -> Iterator[Any]:
+    filesystem = fsspec.filesystem("memory")
+    for path, data in files_of(footers_apart, "/apart").items():
+        filesystem.pipe(path, data)
+    yield filesystem
+    filesystem.rm("/apart", recursive=True)
+
+
+def test_footers_apart_take_a_fifth_of_the_bytes(
+    many_groups: Path, bucket: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counted = Counted(monkeypatch)
+    assert one_epoch("memory://apart") == one_epoch(str(many_groups))
+    assert counted.footers == 0
+    assert 0 < counted.apart < 0.2 * sum(len(read_footer(path)) for path in (many_groups / "data").iterdir())
+
+
+@pytest.mark.parametrize("damage", ["missing", "cut", "changed"])
+def test_a_damaged_footer_apart_costs_bytes_and_no_more(
+    many_groups: Path, bucket: Any, monkeypatch: pytest.MonkeyPatch, damage: str
+) -> None:
+    for path in bucket.glob("/apart/footers/*"):
+        data = bucket.cat_file(path)
+        bucket.rm(path)
+        if damage != "missing":
+            bucket.pipe(path, data[:-7] if damage == "cut" else data[:20] + b"?" + data[21:])
+    counted = Counted(monkeypatch)
+    assert one_epoch("memory://apart") == one_epoch(str(many_groups))
+    assert counted.footers > 0
+
+
+def test_a_cache_keeps_footers_apart(bucket: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    first = one_epoch("memory://apart", cache=tmp_path)
+    counted = Counted(monkeypatch)
+    assert one_epoch("memory://apart", cache=tmp_path) == first
+    assert (counted.apart, counted.footers, counted.data) == (0, 0, 0)
 
 
 # Faults and damage.
