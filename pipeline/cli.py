@@ -16,12 +16,14 @@ import pipeline
 from pipeline import config as settings
 from pipeline import options
 from pipeline.cluster_command import cluster
-from pipeline.console import TransferWatcher
 from pipeline.errors import ConfigurationError
 from pipeline.formats.alignment import Insertions
 from pipeline.formats.headers import DATABASE_NAMES
 from pipeline.formats.problems import OnError
-from pipeline.session import internal_error, make, speaking, tell, working
+from pipeline.inspect_command import inspect
+from pipeline.progress import TransferWatcher
+from pipeline.session import internal_error, largest_task, make, speaking, tell, working
+from pipeline.status_command import status
 
 _DOWNLOAD = settings.DownloadConfig(source="uniref50")
 _PACK = settings.PackConfig()
@@ -88,9 +90,11 @@ def download(
 
 
 @app.command()
+@options.with_workforce
 def ingest(
     files: options.InputFiles = None,
     out: options.Out = Path("corpus"),
+    made: options.Made = "corpus",
     source: options.Source = None,
     file_format: options.Format = None,
     on_error: options.OnErrorOption = OnError.STOP,
@@ -114,9 +118,7 @@ def ingest(
     licence: options.Licence = None,
     release: options.InputRelease = None,
     url: options.Address = None,
-    executor: options.Executor = "processes",
-    workers: options.Workers = None,
-    memory: options.Memory = None,
+    workforce: options.Workforce = options.NO_WISHES,
     overwrite: options.Overwrite = False,
     as_json: options.Json = False,
     quiet: options.Quiet = False,
@@ -126,7 +128,7 @@ def ingest(
     Example: pipeline ingest uniref50.fasta.gz --out corpus/ --licence CC-BY-4.0
     """
     with speaking(as_json=as_json, quiet=quiet) as console:
-        from pipeline.stages.ingest.stage import Ingest
+        from pipeline.stages.ingest.choice import stage_for
 
         if unnamed := next((entry for entry in source or [] if settings.split_source(entry)[0] is None), None):
             raise ConfigurationError(f"--source {unnamed}: expected NAME=FILE")
@@ -151,17 +153,16 @@ def ingest(
             raise ConfigurationError(
                 "no input: expected FASTA files", hint="pipeline ingest proteins.fasta --out corpus/"
             )
-        stage = Ingest(settings.checked(settings.IngestConfig, values, where="command line"))
-        outcome = make(
-            stage, out, executor=executor, workers=workers, memory=memory, overwrite=overwrite, console=console
-        )
-        tell(outcome, out, console, f"pipeline pack {shlex.quote(str(out))} --out plan/")
+        outcome = make(stage_for(made, values), out, workforce=workforce, overwrite=overwrite, console=console)
+        following = "pipeline pack {} --out plan/" if made == "corpus" else "pipeline verify {}"
+        tell(outcome, out, console, following.format(shlex.quote(str(out))))
 
 
 app.command()(cluster)
 
 
 @app.command()
+@options.with_workforce
 def pack(
     corpus: Annotated[Path, typer.Argument(help="A corpus, made by `pipeline ingest`.")],
     out: options.Out = Path("plan"),
@@ -173,28 +174,32 @@ def pack(
     max_segments: Annotated[int, typer.Option(help="Most segments in a row.")] = _PACK.max_segments,
     order: options.RowOrderOption = _PACK.order,
     seed: Annotated[int, typer.Option(help="Seed of places, order of rows and crops.")] = _PACK.seed,
-    epoch: Annotated[int, typer.Option(help="Draw the random crops of another epoch.")] = _PACK.epoch,
-    executor: options.Executor = "processes",
-    workers: options.Workers = None,
+    epoch: Annotated[int, typer.Option(help="Draw crops, and records of clusters, of another epoch.")] = _PACK.epoch,
+    clusters: options.Clusters = None,
+    sample: options.SampleOption = _PACK.sample,
+    level: options.Level = _PACK.level,
+    workforce: options.Workforce = options.NO_WISHES,
     overwrite: options.Overwrite = False,
     as_json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Plan which record goes into which row.
+    """Plan which record goes into which row; by clusters, of which split, and which of them an epoch takes.
 
-    Example: pipeline pack corpus/ --out plan/ --length 1024 --tokenizer esm2
+    Example: pipeline pack corpus/ --clusters clusters/ --out plan/ --length 1024 --sample one-per-cluster --epoch 3
     """
     with speaking(as_json=as_json, quiet=quiet) as console:
         from pipeline.stages.pack.stage import Pack
 
         values = {"length": length, "tokenizer": tokenizer, "algorithm": algorithm, "overlong": overlong}
         values |= {"alignment": alignment, "max_segments": max_segments, "order": order, "seed": seed, "epoch": epoch}
-        stage = Pack(corpus, settings.checked(settings.PackConfig, values, where="command line"))
-        outcome = make(stage, out, executor=executor, workers=workers, overwrite=overwrite, console=console)
+        values |= {"sample": sample, "level": level}
+        stage = Pack(corpus, settings.checked(settings.PackConfig, values, where="command line"), clusters=clusters)
+        outcome = make(stage, out, workforce=workforce, overwrite=overwrite, console=console)
         tell(outcome, out, console, f"pipeline shard {shlex.quote(str(out))} --out shards/")
 
 
 @app.command()
+@options.with_workforce
 def shard(
     plan: Annotated[Path, typer.Argument(help="A plan, made by `pipeline pack`.")],
     out: options.Out = Path("shards"),
@@ -202,8 +207,7 @@ def shard(
     layout: Annotated[settings.Layout, typer.Option(help="How tokens are stored.")] = _SHARD.layout,
     rows_per_group: Annotated[int | None, typer.Option(help="Rows in a Parquet row group.")] = None,
     rows_per_shard: Annotated[int, typer.Option(help="Rows in a shard at most.")] = _SHARD.rows_per_shard,
-    executor: options.Executor = "processes",
-    workers: options.Workers = None,
+    workforce: options.Workforce = options.NO_WISHES,
     overwrite: options.Overwrite = False,
     as_json: options.Json = False,
     quiet: options.Quiet = False,
@@ -218,16 +222,20 @@ def shard(
         values = {"layout": layout, "rows_per_group": rows_per_group, "rows_per_shard": rows_per_shard}
         config = settings.checked(settings.ShardConfig, values, where="command line")
         stage = Shard(plan, config, corpus=corpus)
-        outcome = make(stage, out, executor=executor, workers=workers, overwrite=overwrite, console=console)
+        outcome = make(stage, out, workforce=workforce, overwrite=overwrite, console=console)
         tell(outcome, out, console, f"pipeline verify {shlex.quote(str(out))}")
 
 
 @app.command()
+@options.with_workforce
 def verify(
     path: Annotated[Path, typer.Argument(help="A corpus, clusters, a plan or shards.")],
     corpus: options.Corpus = None,
-    executor: options.Executor = "processes",
-    workers: options.Workers = None,
+    clusters: options.MovedClusters = None,
+    splits: Annotated[
+        bool, typer.Option("--splits", help="Of clusters: search for homologues across train, valid and test.")
+    ] = False,
+    workforce: options.Workforce = options.NO_WISHES,
     as_json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
@@ -239,53 +247,32 @@ def verify(
         from pipeline.reports import show_verification, verification_document
         from pipeline.stages.verify.stage import verify as verify_artefact
 
-        with working(executor, workers, console) as (chosen, watcher):
-            report = verify_artefact(path, executor=chosen, watcher=watcher, corpus=corpus)
+        with working(workforce, console) as (chosen, watcher):
+            report = verify_artefact(
+                path, executor=chosen, watcher=watcher, corpus=corpus, clusters=clusters, splits=splits
+            )
         console.document(verification_document(report))
         show_verification(report, console)
+        if report.splits is not None:
+            console.note(f"{path}: {report.splits.sentence}")
         raise typer.Exit(0 if report.is_sound else 1)
 
 
-@app.command()
-def inspect(
-    path: Annotated[Path, typer.Argument(help="A corpus, clusters, a plan or shards.")],
-    row: Annotated[int | None, typer.Option(help="Show this packed row of shards, coloured by segment.")] = None,
-    split: Annotated[str | None, typer.Option(help="Split of the row.")] = None,
-    accession: Annotated[str | None, typer.Option(help="Say what became of this protein.")] = None,
-    corpus: options.Corpus = None,
-    as_json: options.Json = False,
-    quiet: options.Quiet = False,
-) -> None:
-    """Show what an artefact holds, one packed row, or what became of a protein.
-
-    Example: pipeline inspect shards/ --row 0
-    """
-    with speaking(as_json=as_json, quiet=quiet) as console:
-        from pipeline import reports
-        from pipeline.stages import inspection
-
-        if row is not None:
-            reports.show_row(inspection.packed_row(path, row, split=split), console)
-        elif accession is not None:
-            found = inspection.find_accession(path, accession, corpus=corpus)
-            reports.show_whereabouts(path, accession, found, console)
-            raise typer.Exit(0 if found else 1)
-        else:
-            reports.show_summary(path, *inspection.summarise(path), console)
+app.command()(inspect)
+app.command()(status)
 
 
 @app.command()
+@options.with_workforce
 def run(
     recipe: Annotated[Path, typer.Argument(help="A recipe in TOML.")],
     out: Annotated[Path | None, typer.Option("--out", help="Folder of the artefacts, instead of the recipe's.")] = None,
-    executor: options.Executor = "processes",
-    workers: options.Workers = None,
-    memory: options.Memory = None,
+    workforce: options.Workforce = options.NO_WISHES,
     overwrite: options.Overwrite = False,
     as_json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Do all of a recipe: ingest, pack, shard, verify, and read one epoch. Does only what is missing.
+    """Do all of a recipe: ingest, cluster, pack, shard, verify, and read one epoch. Does only what is missing.
 
     Example: pipeline run workflows/quickstart.toml
     """
@@ -295,8 +282,11 @@ def run(
 
         chosen_recipe = settings.read_recipe(recipe)
         folder = out or Path(chosen_recipe.out or f"build/{chosen_recipe.name}")
-        with working(executor, workers, console, memory=memory) as (chosen, watcher):
-            outcome = run_recipe(chosen_recipe, folder, executor=chosen, watcher=watcher, overwrite=overwrite)
+        most = largest_task(workforce)
+        with working(workforce, console) as (chosen, watcher):
+            outcome = run_recipe(
+                chosen_recipe, folder, executor=chosen, watcher=watcher, overwrite=overwrite, largest_task=most
+            )
         console.document(recipe_document(outcome))
         show_recipe(outcome, console)
         raise typer.Exit(0 if all(report.is_sound for report in outcome.reports) else 1)

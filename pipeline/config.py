@@ -11,9 +11,11 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from pipeline.cluster_config import ClusterConfig
 from pipeline.core.packing import MAX_SEGMENTS
 from pipeline.core.pieces import Overlong
 from pipeline.core.row_order import RowOrder
+from pipeline.core.sampling import Sample
 from pipeline.errors import ConfigurationError
 from pipeline.formats.alignment import Insertions
 from pipeline.formats.detection import FORMATS
@@ -175,16 +177,23 @@ class PackConfig(_Model):
     max_segments: int = Field(default=MAX_SEGMENTS, ge=1, le=MAX_SEGMENTS)
     """Most segments in a row."""
     order: RowOrder = RowOrder.RANDOM
-    """How rows follow each other: at random, or so that neighbours cost attention about the same in sum."""
+    """How rows follow each other: at random, so that neighbours cost attention about the same in sum, or by length."""
     seed: int = Field(default=0, ge=0, lt=1 << 63)
-    """The preparation seed: equal lengths, order of rows, order in a row, crops."""
+    """The preparation seed: equal lengths, order of rows, order in a row, crops, draws from clusters."""
     epoch: int = Field(default=0, ge=0, lt=1 << 63)
-    """Draws other random crops for another epoch's plan."""
+    """Draws other random crops, and other records of clusters, for another epoch's plan; valid and test are the same in
+    all of them."""
+    sample: Sample = Sample.WEIGHT
+    """Which records of train an epoch takes, by their clusters; valid and test are always kept whole."""
+    level: int = Field(default=1, ge=1)
+    """Level of the clusters that one-per-cluster draws from: 1 is the coarsest, 2 the next finer one."""
 
     @model_validator(mode="after")
     def _aligned(self) -> "PackConfig":
         if self.length % self.alignment:
             raise ValueError(f"length {self.length} is no multiple of alignment {self.alignment}")
+        if self.level > 1 and self.sample is not Sample.ONE_PER_CLUSTER:
+            raise ValueError(f"level {self.level}: expected sample {Sample.ONE_PER_CLUSTER.value}, the one that has it")
         return self
 
 
@@ -227,8 +236,13 @@ class Recipe(_Model):
     """Names the run, and its folder when ``out`` is not given."""
     out: str | None = None
     """Folder of the artefacts, relative to where the command runs; by default build/NAME."""
+    epochs: int = Field(default=1, ge=1)
+    """How many plans and shards to make: of several, each has an epoch, plan-EPOCH/ and shards-EPOCH/, from that of
+    `pack` on."""
     ingest: IngestConfig
     """FASTA to corpus."""
+    cluster: ClusterConfig | None = None
+    """Corpus to clusters, which split and weight it; none: everything is train."""
     pack: PackConfig = PackConfig()
     """Corpus to plan."""
     shard: ShardConfig = ShardConfig()
@@ -237,6 +251,13 @@ class Recipe(_Model):
     """Prove, from the files alone, that nothing was lost."""
     stream: StreamConfig | None = None
     """Read one epoch back and measure it."""
+
+    @model_validator(mode="after")
+    def _has_level(self) -> "Recipe":
+        num_levels = len(self.cluster.levels) if self.cluster is not None else 0
+        if num_levels and self.pack.level > num_levels:
+            raise ValueError(f"pack.level {self.pack.level}: expected 1 to {num_levels}, the levels of cluster")
+        return self
 
 
 def checked(model: type[BaseModel], values: dict[str, Any], *, where: str) -> Any:
@@ -289,8 +310,22 @@ def read_recipe(path: Path) -> Recipe:
         tokenizer = str(path.parent / tokenizer)
     return recipe.model_copy(
         update={
+            "cluster": None if recipe.cluster is None else _clusters_beside(path, recipe.cluster),
             "ingest": recipe.ingest.model_copy(update={"files": files, "filters": filters}),
             "pack": recipe.pack.model_copy(update={"tokenizer": tokenizer}),
+        }
+    )
+
+
+def _clusters_beside(recipe: Path, config: ClusterConfig) -> ClusterConfig:
+    pinned, benchmarks = config.split.pinned, config.purge.benchmarks
+    split = {} if pinned is None else {"pinned": str(recipe.parent / pinned)}
+    purge = {"benchmarks": {name: str(recipe.parent / file) for name, file in benchmarks.items()}}
+    return config.model_copy(
+        update={
+            "existing": tuple(str(recipe.parent / name) for name in config.existing),
+            "split": config.split.model_copy(update=split),
+            "purge": config.purge.model_copy(update=purge),
         }
     )
 

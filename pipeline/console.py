@@ -2,7 +2,8 @@
 
 Data go to stdout, everything a person reads while waiting goes to stderr. Three ways of speaking::
 
-    human   progress bars on a terminal (one line a step elsewhere), tables, a last line that says what to run next
+    human   progress bars on a terminal (elsewhere a line when a step begins and ends, and one a minute in between),
+            tables, a last line that says what to run next
     json    one JSON object on stdout, nothing on stderr but errors and warnings
     quiet   errors and warnings only
 
@@ -16,21 +17,9 @@ from enum import StrEnum
 from typing import Any, TextIO
 
 from rich.console import Console as RichConsole
-from rich.progress import (
-    BarColumn,
-    DownloadColumn,
-    MofNCompleteColumn,
-    Progress,
-    TaskID,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-    TransferSpeedColumn,
-)
 from rich.table import Table
 from rich.text import Text
 
-from pipeline.engines.stage import TaskResult
 from pipeline.errors import PipelineError
 
 WIDTH_OF_A_PIPE = 200
@@ -124,109 +113,26 @@ def _cell(value: object) -> str:
     return f"{value:,}" if isinstance(value, int) else str(value)
 
 
-class ProgressWatcher:
-    """Tells how far a stage is: a bar on a terminal, one line for each round elsewhere. A context manager."""
-
-    def __init__(self, console: Console) -> None:
-        self._console = console
-        self._is_terminal = console.is_human and console.people.is_terminal
-        self._progress = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            console=console.people,
-            transient=True,
-            disable=not self._is_terminal,
-        )
-        self._task: TaskID | None = None
-
-    def round_started(self, kind: str, label: str, total: int, done: int) -> None:
-        """A round of tasks begins."""
-        if self._task is not None:
-            self._progress.remove_task(self._task)
-        self._task = self._progress.add_task(f"{kind}: {label}", total=total, completed=done)
-        if not self._is_terminal:
-            kept = f", {done} of them done earlier" if done else ""
-            self._console.note(f"{kind}: {label}, {total} task{'s' * (total != 1)}{kept}")
-
-    def task_finished(self, name: str, result: TaskResult) -> None:
-        """A task is done."""
-        del name, result
-        if self._task is not None:
-            self._progress.advance(self._task)
-
-    def warning(self, text: str) -> None:
-        """Something a person should know."""
-        self._console.warning(text)
-
-    def __enter__(self) -> "ProgressWatcher":
-        self._progress.start()
-        return self
-
-    def __exit__(self, *details: object) -> None:
-        self._progress.stop()
+def duration_text(seconds: float) -> str:
+    """``8.2 s``, ``45 s``, ``12 min``, ``3 h 20 min`` or ``2 d 4 h``."""
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    if minutes < 60:
+        return f"{minutes} min"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours < 48 else f"{hours // 24} d {hours % 24} h"
 
 
-class TransferWatcher:
-    """Tells how far a download is: a bar of bytes on a terminal, a line for each tenth of a file elsewhere.
-
-    A context manager. Besides being a watcher it is told the bytes of the file under way (``progress``) and every fault
-    that was survived (``notify``).
-    """
-
-    def __init__(self, console: Console) -> None:
-        self._console = console
-        self._is_terminal = console.is_human and console.people.is_terminal
-        self._progress = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            DownloadColumn(),
-            TransferSpeedColumn(),
-            TimeRemainingColumn(),
-            console=console.people,
-            transient=True,
-            disable=not self._is_terminal,
-        )
-        self._bar = self._progress.add_task("fetch", total=None)
-        self._files = (0, 0)
-        self._tenths = 0
-
-    def round_started(self, kind: str, label: str, total: int, done: int) -> None:
-        """A round of tasks begins, one for each file."""
-        self._files = (done, total)
-        kept = f", {done} of them there already" if done else ""
-        self._console.note(f"{kind}: {label}, {count(total, 'files')}{kept}")
-
-    def task_finished(self, name: str, result: TaskResult) -> None:
-        """A file is there."""
-        del name, result
-        self._files = (self._files[0] + 1, self._files[1])
-        self._tenths = 0
-
-    def warning(self, text: str) -> None:
-        """Something a person should know."""
-        self._console.warning(text)
-
-    def notify(self, sentence: str) -> None:
-        """A fault that was survived."""
-        self._console.note(sentence)
-
-    def progress(self, done: int, total: int | None) -> None:
-        """Bytes there are, and bytes there will be, of the file under way."""
-        description = f"file {min(self._files[0] + 1, self._files[1])} of {self._files[1]}"
-        self._progress.update(self._bar, completed=done, total=total, description=description)
-        tenths = 10 * done // total if total else 0
-        if not self._is_terminal and tenths > self._tenths:
-            self._console.note(f"{description}: {10 * tenths} % of {bytes_text(total or 0)}")
-        self._tenths = max(self._tenths, tenths)
-
-    def __enter__(self) -> "TransferWatcher":
-        self._progress.start()
-        return self
-
-    def __exit__(self, *details: object) -> None:
-        self._progress.stop()
+def rate_text(per_second: float, noun: str) -> str:
+    """``3.2 tasks/s``; by the minute or the hour where it is less than one."""
+    for unit, seconds in (("s", 1), ("min", 60)):
+        if per_second * seconds >= 1:
+            rate = per_second * seconds
+            return f"{rate:,.0f} {noun}/{unit}" if rate >= 100 else f"{rate:,.1f} {noun}/{unit}"
+    return f"{per_second * 3600:,.1f} {noun}/h"
 
 
 def bytes_text(num_bytes: int) -> str:

@@ -61,6 +61,12 @@ def _corpus_sentence(manifest: "Manifest") -> str:
     )
 
 
+def _alignments_sentence(manifest: "Manifest") -> str:
+    counts = manifest.counts
+    kept = f"{count(counts['alignments'], 'alignments')} of {count(counts['rows'], 'rows')}"
+    return f"{kept}, the deepest of {counts['most_rows']:,}, left out {reasons_text(manifest.reasons)}"
+
+
 def _clusters_sentence(manifest: "Manifest") -> str:
     counts = manifest.counts
     suffixes = [suffix for suffix in ("", *(f"_{level}" for level in range(2, 10))) if f"clusters{suffix}" in counts]
@@ -69,21 +75,38 @@ def _clusters_sentence(manifest: "Manifest") -> str:
         f"{counts[f'most_members{suffix}']:,})"
         for suffix in suffixes
     ]
-    return f"{count(counts['records'], 'records')} in {', and within them '.join(levels)}"
+    return f"{count(counts['records'], 'records')} in {', and within them '.join(levels)}{_splits_words(manifest)}"
+
+
+def _splits_words(manifest: "Manifest") -> str:
+    """Records of each split, where there are several or some are excluded."""
+    counts = manifest.counts
+    splits = {split: counts.get(f"{split}_records", 0) for split in ("train", "valid", "test")}
+    if splits["train"] in {0, counts["records"]}:
+        return ""
+    told = ", ".join(f"{split} {number:,}" for split, number in splits.items())
+    return f"; {told}, excluded {reasons_text(manifest.reasons)}"
 
 
 def _plan_sentence(manifest: "Manifest") -> str:
     counts, room = manifest.counts, manifest.counts["rows"] * manifest.configuration["length"]
     return (
-        f"{count(counts['segments'], 'segments')} in {count(counts['rows'], 'rows')}, "
+        f"{count(counts['segments'], 'segments')} in {count(counts['rows'], 'rows')}{_rows_of_splits(manifest)}, "
         f"{percent(counts['tokens'], room)} full, lower bound {counts['rows_lower_bound']:,} rows"
     )
+
+
+def _rows_of_splits(manifest: "Manifest") -> str:
+    splits = dict.fromkeys(str(file.split) for file in manifest.files if file.split)
+    told = ", ".join(f"{split} {sum(file.rows for file in manifest.files_of(split)):,}" for split in splits)
+    return f" ({told})" if len(splits) > 1 else ""
 
 
 def _shards_sentence(manifest: "Manifest") -> str:
     files = [file for file in manifest.files if file.split]
     size = sum(file.bytes for file in files)
-    return f"{count(manifest.counts['rows'], 'rows')} in {count(len(files), 'shards')}, {size / 1e6:,.1f} MB"
+    rows = f"{count(manifest.counts['rows'], 'rows')}{_rows_of_splits(manifest)}"
+    return f"{rows} in {count(len(files), 'shards')}, {size / 1e6:,.1f} MB"
 
 
 def _download_sentence(manifest: "Manifest") -> str:
@@ -96,6 +119,7 @@ def _download_sentence(manifest: "Manifest") -> str:
 _SENTENCES = {
     "download": _download_sentence,
     "corpus": _corpus_sentence,
+    "alignments": _alignments_sentence,
     "clusters": _clusters_sentence,
     "plan": _plan_sentence,
     "shards": _shards_sentence,
@@ -158,12 +182,13 @@ def show_summary(
         for sentence in ("", *report.sentences):
             console.show(Text(sentence))
         for table in report.tables:
-            _show_table(table, console)
+            show_table(table, console)
     elif manifest.kind in REPORTED:
         console.note(f"{path}: there is no report.json: made before there were reports, or taken away")
 
 
-def _show_table(table: "ReportTable", console: Console) -> None:
+def show_table(table: "ReportTable", console: Console) -> None:
+    """A table of a report; a cell that is a fraction is a bar."""
     console.show("")
     console.show(
         column_table(table.heading, table.columns, [[_cell(cell, console) for cell in row] for row in table.rows])
@@ -234,11 +259,18 @@ def show_whereabouts(path: Path, accession: str, search: "Search", console: Cons
 
 def recipe_document(outcome: "RecipeOutcome") -> dict[str, Any]:
     """What a run came to, as JSON."""
-    reading = outcome.reading
+    reading, clusters, epochs = outcome.reading, outcome.clusters, outcome.epochs
+    made = [
+        {
+            "plan": stage_document(epoch.plan, epoch.plan_folder),
+            "shards": stage_document(epoch.shards, epoch.shards_folder),
+        }
+        for epoch in epochs
+    ]
     return {
         "corpus": stage_document(outcome.corpus, outcome.folder / "corpus"),
-        "plan": stage_document(outcome.plan, outcome.folder / "plan"),
-        "shards": stage_document(outcome.shards, outcome.shards_folder),
+        **({} if clusters is None else {"clusters": stage_document(clusters, outcome.folder / "clusters")}),
+        **(made[0] if len(made) == 1 else {"epochs": made}),
         "verification": [verification_document(report) for report in outcome.reports],
         "reading": None if reading is None else asdict(reading) | {"tokens_per_second": reading.tokens_per_second},
     }
@@ -254,16 +286,18 @@ def show_recipe(outcome: "RecipeOutcome", console: Console) -> None:
         console.note("\nTrain from them (pip install 'protein-pipeline[torch]'):\n")
         for line in training_lines(outcome):
             console.note(f"    {line}")
-    shards = outcome.shards_folder
-    console.note(f"\n{shards}: {_shards_sentence(outcome.manifest)}; next: pipeline inspect {shards} --row 0")
+    told = [f"{epoch.shards_folder}: {_shards_sentence(epoch.shards.manifest)}" for epoch in outcome.epochs]
+    console.note("\n" + "\n".join(told) + f"; next: pipeline inspect {outcome.shards_folders[0]} --row 0")
 
 
 def training_lines(outcome: "RecipeOutcome") -> list[str]:
     """The three lines of Python that train from the shards."""
     shape = f"[32, {outcome.manifest.configuration['length']}]"
+    quoted = [f'"{folder}"' for folder in outcome.shards_folders]
+    shards = quoted[0] if len(quoted) == 1 else f"[{', '.join(quoted)}]"
     return [
         "from pipeline.streaming.dataset import PackedDataset",
-        f'dataset = PackedDataset("{outcome.shards_folder}", batch_size=32, objective="betalinear30")',
+        f'dataset = PackedDataset({shards}, batch_size=32, objective="betalinear30")',
         f"for batch in dataset: ...  # input_ids, sequence_id, position_ids, labels: tensors of {shape}",
     ]
 
@@ -276,6 +310,10 @@ def _recipe_facts(outcome: "RecipeOutcome") -> Iterator[tuple[str, str]]:
     yield "proteins in", f"{corpus.counts['records_read']:,}"
     yield "kept", f"{corpus.counts['records']:,}, {corpus.counts['records_merged']:,} merged as exact duplicates"
     yield "dropped", reasons_text({**corpus.reasons, **outcome.manifest.reasons})
+    if outcome.clusters is not None:
+        yield "clusters", _clusters_sentence(outcome.clusters.manifest)
+    if len(outcome.epochs) > 1:
+        yield "epochs", f"{len(outcome.epochs):,}, each drawn anew; what follows is the first"
     yield "cropped", f"{counts['records_cropped']:,} proteins, {counts['residues_lost']:,} residues lost"
     yield "rows", f"{rows:,} of {length:,} tokens; lower bound {bound:,}; one protein a row would be {segments:,}"
     packed, padded = percent(tokens, rows * length), percent(tokens, segments * length)
@@ -287,4 +325,4 @@ def _recipe_facts(outcome: "RecipeOutcome") -> Iterator[tuple[str, str]]:
         reading = outcome.reading
         speed = f"{reading.tokens_per_second / 1e6:,.1f} million tokens/s"
         yield "read back", f"{reading.tokens:,} tokens in {count(reading.batches, 'batches')}, {speed}"
-    yield "shards", str(outcome.shards_folder)
+    yield "shards", ", ".join(map(str, outcome.shards_folders))

@@ -11,6 +11,8 @@ from typing import Any
 import pyarrow as pa
 
 from pipeline.config import Recipe
+from pipeline.engines.job_queue import JobQueue
+from pipeline.formats.alignments import ALIGNMENTS_SCHEMA
 from pipeline.formats.clusters import clusters_schema
 from pipeline.formats.corpus import CORPUS_SCHEMA
 from pipeline.formats.manifest import Manifest, Run
@@ -24,7 +26,9 @@ def schema_documents() -> dict[str, str]:
         "recipe.schema.json": Recipe.model_json_schema(),
         "manifest.schema.json": Manifest.model_json_schema(),
         "run.schema.json": Run.model_json_schema(),
+        "site.schema.json": JobQueue.model_json_schema(),
         "corpus.arrow.json": _columns(CORPUS_SCHEMA),
+        "alignments.arrow.json": _columns(ALIGNMENTS_SCHEMA),
         # Each finer level has the first three columns once more, with _2, _3 … behind their names.
         "clusters.arrow.json": _columns(clusters_schema(1)),
         "plan.arrow.json": _columns(PLAN_SCHEMA),

@@ -10,11 +10,14 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from pipeline.console import Console, Mode, ProgressWatcher
+from pipeline.console import Console, Mode
 from pipeline.errors import ConfigurationError, PipelineError
+from pipeline.options import Workforce
+from pipeline.progress import ProgressWatcher
 
 if TYPE_CHECKING:
     from pipeline.engines.execution import Executor
+    from pipeline.engines.job_queue import JobQueue
     from pipeline.engines.runner import StageOutcome
     from pipeline.engines.stage import Stage
 
@@ -49,34 +52,49 @@ def speaking(*, as_json: bool, quiet: bool) -> Iterator[Console]:
 
 
 @contextmanager
-def working(
-    executor: str, workers: int | None, console: Console, *, memory: str | None = None
-) -> Iterator[tuple["Executor", ProgressWatcher]]:
+def working(workforce: Workforce, console: Console) -> Iterator[tuple["Executor", ProgressWatcher]]:
     """The executor and the watcher that were asked for."""
     from pipeline.engines.execution import make_executor
-    from pipeline.engines.resources import parse_size
 
-    chosen = make_executor(executor, workers, None if memory is None else parse_size(memory))
-    if workers is not None and chosen.num_workers < workers and executor != "serial":
-        console.warning(f"--memory {memory} is enough for {chosen.num_workers} of {workers} workers")
+    asked = workforce.workers
+    chosen = make_executor(
+        workforce.executor,
+        asked,
+        _memory(workforce),
+        scheduler=workforce.scheduler,
+        site=_site(workforce),
+        notify=console.note,
+    )
+    if asked is not None and chosen.num_workers < asked and workforce.executor != "serial":
+        console.warning(f"--memory {workforce.memory} is enough for {chosen.num_workers} of {asked} workers")
     with chosen, ProgressWatcher(console) as watcher:
         yield chosen, watcher
 
 
-def make(
-    stage: "Stage",
-    out: Path,
-    *,
-    executor: str,
-    workers: int | None,
-    overwrite: bool,
-    console: Console,
-    memory: str | None = None,
-) -> "StageOutcome":
+def largest_task(workforce: Workforce) -> tuple[int | None, int | None]:
+    """Memory in bytes, and threads, of a task that takes all that it can get; None: what this machine grants."""
+    if site := _site(workforce):
+        return site.worker_bytes, site.num_threads
+    return _memory(workforce), workforce.workers
+
+
+def _memory(workforce: Workforce) -> int | None:
+    from pipeline.engines.resources import parse_size
+
+    return None if workforce.memory is None else parse_size(workforce.memory)
+
+
+def _site(workforce: Workforce) -> "JobQueue | None":
+    from pipeline.site_config import read_site
+
+    return None if workforce.site is None else read_site(workforce.site)
+
+
+def make(stage: "Stage", out: Path, *, workforce: Workforce, overwrite: bool, console: Console) -> "StageOutcome":
     """Run a stage with the executor and the watcher that were asked for."""
     from pipeline.engines.runner import run_stage
 
-    with working(executor, workers, console, memory=memory) as (chosen, watcher):
+    with working(workforce, console) as (chosen, watcher):
         return run_stage(stage, out, executor=chosen, watcher=watcher, overwrite=overwrite)
 
 

@@ -2,14 +2,15 @@
 
 ::
 
-    OUT/corpus/  ──▶  OUT/plan/  ──▶  OUT/shards/  ──▶  verify  ──▶  one epoch of batches
-     ingest           pack             shard
+    OUT/corpus/  ──▶  OUT/clusters/  ──▶  OUT/plan/  ──▶  OUT/shards/  ──▶  verify  ──▶  one epoch of batches
+     ingest           cluster              pack            shard
+                      (if asked for)       plan-0/ …           shards-0/ … where there are several epochs
 
 Each stage does only what is missing, so a recipe may be run again after an interruption or a change of its last stages.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +20,9 @@ from pipeline.engines.execution import Executor
 from pipeline.engines.runner import StageOutcome, run_stage
 from pipeline.engines.stage import Stage, Watcher
 from pipeline.formats.manifest import Manifest
+from pipeline.stages.cluster.stage import Cluster
 from pipeline.stages.ingest.stage import Ingest
+from pipeline.stages.pack.choice import check_sampling
 from pipeline.stages.pack.stage import Pack
 from pipeline.stages.shard import Shard
 from pipeline.stages.verify.stage import Report, verify
@@ -44,25 +47,46 @@ class Reading:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class EpochOutcome:
+    """Plan and shards: all there are, or those of one epoch of several."""
+
+    plan: StageOutcome
+    plan_folder: Path
+    shards: StageOutcome
+    shards_folder: Path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RecipeOutcome:
     """What a run came to."""
 
     folder: Path
     corpus: StageOutcome
-    plan: StageOutcome
-    shards: StageOutcome
+    clusters: StageOutcome | None
+    epochs: tuple[EpochOutcome, ...]
+    """One after another; one only, unless the recipe asks for several."""
     reports: tuple[Report, ...]
-    """Verification of corpus, plan and shards; empty when the recipe asks for none."""
+    """Verification of corpus, clusters, plans and shards; empty when the recipe asks for none."""
     reading: Reading | None
 
     @property
-    def shards_folder(self) -> Path:
-        """What a trainer opens."""
-        return self.folder / "shards"
+    def plan(self) -> StageOutcome:
+        """The plan, of the first epoch."""
+        return self.epochs[0].plan
+
+    @property
+    def shards(self) -> StageOutcome:
+        """The shards, of the first epoch."""
+        return self.epochs[0].shards
+
+    @property
+    def shards_folders(self) -> tuple[Path, ...]:
+        """What a trainer opens: successive epochs."""
+        return tuple(epoch.shards_folder for epoch in self.epochs)
 
     @property
     def manifest(self) -> Manifest:
-        """Manifest of the shards."""
+        """Manifest of the shards, of the first epoch."""
         return self.shards.manifest
 
 
@@ -73,6 +97,7 @@ def run_recipe(
     executor: Executor,
     watcher: Watcher,
     overwrite: bool = False,
+    largest_task: tuple[int | None, int | None] = (None, None),
 ) -> RecipeOutcome:
     """Run every stage of a recipe, in order.
 
@@ -82,39 +107,64 @@ def run_recipe(
         executor: Who does it.
         watcher: Who is told how far it is.
         overwrite: Throw away artefacts of another configuration that are in the way.
+        largest_task: Bytes and threads that mmseqs may use; None: what the machine grants.
 
     Raises:
         PipelineError: Whatever a stage raises; what was finished is kept.
     """
     check_recipe(recipe)
-    corpus, plan, shards = folder / "corpus", folder / "plan", folder / "shards"
+    corpus = folder / "corpus"
+    clusters = folder / "clusters" if recipe.cluster is not None else None
+    memory, num_threads = largest_task
+    # Made first, because it says at once where mmseqs is needed and not installed.
+    grouping = Cluster(corpus, recipe.cluster, memory=memory, num_threads=num_threads) if recipe.cluster else None
 
     def make(stage: Stage, place: Path) -> StageOutcome:
         return run_stage(stage, place, executor=executor, watcher=watcher, overwrite=overwrite)
 
     corpus_made = make(Ingest(recipe.ingest), corpus)
-    plan_made = make(Pack(corpus, recipe.pack), plan)
-    shards_made = make(Shard(plan, recipe.shard), shards)
-    places = (corpus, plan, shards) if recipe.verify else ()
+    clusters_made = make(grouping, clusters) if grouping is not None and clusters is not None else None
+
+    def make_epoch(epoch: int, suffix: str) -> EpochOutcome:
+        plan, shards = folder / f"plan{suffix}", folder / f"shards{suffix}"
+        config = recipe.pack.model_copy(update={"epoch": epoch})
+        return EpochOutcome(
+            plan=make(Pack(corpus, config, clusters=clusters), plan),
+            plan_folder=plan,
+            shards=make(Shard(plan, recipe.shard), shards),
+            shards_folder=shards,
+        )
+
+    epochs = tuple(make_epoch(epoch, suffix) for epoch, suffix in _epochs(recipe))
+    packed = [place for epoch in epochs for place in (epoch.plan_folder, epoch.shards_folder)]
+    places = [corpus, *([clusters] if clusters is not None else []), *packed] if recipe.verify else []
     reports = tuple(verify(place, executor=executor, watcher=watcher) for place in places)
     is_sound = all(report.is_sound for report in reports)
-    reading = read_epoch(shards, recipe.stream) if recipe.stream is not None and is_sound else None
+    shards = [epoch.shards_folder for epoch in epochs]
     return RecipeOutcome(
         folder=folder,
         corpus=corpus_made,
-        plan=plan_made,
-        shards=shards_made,
+        clusters=clusters_made,
+        epochs=epochs,
         reports=reports,
-        reading=reading,
+        reading=read_epoch(shards, recipe.stream) if recipe.stream is not None and is_sound else None,
     )
+
+
+def _epochs(recipe: Recipe) -> list[tuple[int, str]]:
+    """Each preparation epoch, and what its folders have behind their names."""
+    first = recipe.pack.epoch
+    return [(epoch, f"-{epoch}" if recipe.epochs > 1 else "") for epoch in range(first, first + recipe.epochs)]
 
 
 def check_recipe(recipe: Recipe) -> None:
     """What can be wrong in the last stage is told before the first one takes hours.
 
     Raises:
-        ConfigurationError: An unknown tokenizer, schedule or rate, or an objective that the tokenizer has no token for.
+        ConfigurationError: An unknown tokenizer, schedule or rate, an objective that the tokenizer has no token for, or
+            a draw from clusters that there are none of.
     """
+    check_sampling(recipe.pack, has_clusters=recipe.cluster is not None)
     tokenizer = load_tokenizer(recipe.pack.tokenizer)
     tokenizer.max_residues(recipe.pack.length)
     objective = as_objective(recipe.stream.objective) if recipe.stream is not None else None
@@ -122,11 +172,13 @@ def check_recipe(recipe: Recipe) -> None:
         check_objective(objective, tokenizer)
 
 
-def read_epoch(shards: Path, config: StreamConfig, clock: Callable[[], float] = time.perf_counter) -> Reading:
+def read_epoch(
+    shards: Path | Sequence[Path], config: StreamConfig, clock: Callable[[], float] = time.perf_counter
+) -> Reading:
     """Read one epoch as a trainer on one rank would, and count what came.
 
     Args:
-        shards: The shards.
+        shards: The shards, or those of successive epochs, of which the first is read.
         config: What to read, and the objective.
         clock: Seconds; the first batch is inside the measurement.
     """

@@ -64,6 +64,12 @@ PURPOSE_FACTORISATION = 14
 """The order in which permutation language modelling predicts the residues of a segment."""
 PURPOSE_MIXTURE = 15
 """In which order a mixture takes the row groups of its datasets."""
+PURPOSE_MEMBER = 18
+"""Which member of a cluster an epoch takes."""
+PURPOSE_KEEP = 19
+"""Whether an epoch keeps a weighted record."""
+PURPOSE_SPLIT = 20
+"""Which split a cluster is in."""
 
 
 def words(values: Words) -> UInt64Array:

@@ -15,9 +15,11 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from functools import partial
 from multiprocessing.connection import wait as wait_for_sentinels
 from typing import Any, Protocol, Self
 
+from pipeline.engines.job_queue import JobQueue
 from pipeline.engines.process import prepare_process
 from pipeline.engines.resources import DEFAULT_SHARE, granted_cpus, limit_threads, share_memory
 from pipeline.errors import ConfigurationError, ExecutionError
@@ -40,7 +42,8 @@ class Executor(Protocol):
     def map(self, calls: Sequence[Call]) -> Iterator[tuple[int, Any]]:
         """Index and result of each call, in order of completion.
 
-        The first exception of a call is raised here, after which no further call is started.
+        An exception of a call is raised here: the first one at once, after which no further call is started, or, where
+        machines are many and nobody waits beside them, when the others are done.
         """
         ...
 
@@ -158,26 +161,60 @@ def _end_with_parent() -> None:
         os._exit(1)  # nobody is left to take the result; half-written files are temporaries
 
 
-def make_executor(name: str, num_workers: int | None = None, memory: int | None = None) -> Executor:
+def describe_call(call: Call) -> str:
+    """A call in words: the function, and what it is given, which is cut where it is long."""
+    if not isinstance(call, partial):
+        return str(getattr(call, "__name__", call))
+    given = [*map(repr, call.args), *(f"{name}={value!r}" for name, value in call.keywords.items())]
+    return f"{call.func.__name__}({', '.join(text if len(text) <= 200 else f'{text[:199]}…' for text in given)})"
+
+
+def make_executor(
+    name: str,
+    num_workers: int | None = None,
+    memory: int | None = None,
+    *,
+    scheduler: str | None = None,
+    site: JobQueue | None = None,
+    notify: Callable[[str], None] | None = None,
+) -> Executor:
     """The executor of that name.
 
     Args:
-        name: A key of ``EXECUTORS``.
+        name: A key of ``EXECUTORS``, or dask; a scheduler means dask.
         num_workers: Processes; None takes the processors granted to this one. Fewer where memory is short.
         memory: Bytes that all processes together may use; None: half a gigabyte for each.
+        scheduler: Of Dask: see :func:`pipeline.engines.dask_executor.make_dask_executor`.
+        site: What the jobs of a batch system ask for.
+        notify: Is told the address of Dask's dashboard.
 
     Raises:
-        ConfigurationError: Unknown name, fewer than one worker, or not enough memory for one.
+        ConfigurationError: Unknown name, fewer than one worker, not enough memory for one, or options that do not fit
+            together.
+        ExecutionError: No Dask scheduler answers.
     """
-    if name not in EXECUTORS:
-        raise ConfigurationError(f"--executor {name}: expected one of {', '.join(EXECUTORS)}")
+    if name not in {*EXECUTORS, DASK}:
+        raise ConfigurationError(f"--executor {name}: expected one of {', '.join((*EXECUTORS, DASK))}")
     if num_workers is not None and num_workers < 1:
         raise ConfigurationError(f"--workers {num_workers}: expected at least 1")
+    if name == "serial" and (scheduler is not None or site is not None):
+        raise ConfigurationError("--scheduler and --site: expected --executor dask, found serial")
+    if name == DASK or scheduler is not None or site is not None:
+        from pipeline.engines.dask_executor import make_dask_executor  # noqa: PLC0415  (loads Dask: half a second)
+
+        return make_dask_executor(scheduler, site, num_workers, memory, notify or _say_nothing)
     # Small jobs run in this process: it keeps to what it was granted, too.
     limit_threads(granted_cpus())
     wanted = 1 if name == "serial" else num_workers or granted_cpus()
     share = share_memory(wanted, memory)
     return EXECUTORS[name](share.num_workers, share.worker_bytes)
 
+
+def _say_nothing(sentence: str) -> None:
+    del sentence
+
+
+DASK = "dask"
+"""Name of the executor that is not made from a number of workers and their memory alone."""
 
 EXECUTORS: dict[str, Callable[[int, int], Executor]] = {"serial": SerialExecutor, "processes": ProcessExecutor}

@@ -6,18 +6,22 @@
       run.json                   first: configuration and input fingerprints
       .tasks/part-00003.json     one record for each finished task: a rerun skips it
       .scratch/                  intermediate files of the stage
+      log.jsonl                  what happened, for people: it stays, and is no part of the artefact
       part-00003.parquet         data, each by one rename
       manifest.json              last; .tasks and .scratch go when it is there
 """
 
+import socket
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from pipeline.engines.execution import Executor
+from pipeline.engines.execution import EXECUTORS, Executor, describe_call
 from pipeline.engines.lock import LOCK_NAME, only_run_in
+from pipeline.engines.measurement import Stopwatch
 from pipeline.engines.stage import SCRATCH_NAME, Round, SilentWatcher, Stage, Task, TaskResult, Watcher
-from pipeline.errors import ArtefactConflictError, ConfigurationError
+from pipeline.engines.task_log import LOG_NAME, TASKS_NAME, TaskLog, note_failure
+from pipeline.errors import ArtefactConflictError, ConfigurationError, ExecutionError
 from pipeline.formats.manifest import (
     MANIFEST_NAME,
     RUN_NAME,
@@ -32,7 +36,6 @@ from pipeline.formats.manifest import (
 )
 from pipeline.formats.storage import read_json, remove_folder, remove_temporaries, write_json
 
-TASKS_NAME = ".tasks"
 _DROPPED_PATTERN = "dropped/chunk-*.parquet"
 
 
@@ -68,11 +71,18 @@ def run_stage(
     with only_run_in(folder):
         was_finished = not _claim(folder, run, overwrite=overwrite)
         if not was_finished:
-            write_manifest(folder, _drive(stage, folder, executor, watcher))
+            with TaskLog(folder, stage.kind, executor=_name_of(executor), num_workers=executor.num_workers) as log:
+                write_manifest(folder, _drive(stage, folder, executor, watcher, log))
         for name in (TASKS_NAME, SCRATCH_NAME):
             remove_folder(folder / name)
         remove_temporaries(folder)
     return StageOutcome(manifest=read_manifest(folder, kind=stage.kind), was_finished=was_finished)
+
+
+def _name_of(executor: Executor) -> str:
+    """As --executor calls it."""
+    named = (name for name, kind in EXECUTORS.items() if kind is type(executor))
+    return next(named, type(executor).__name__.removesuffix("Executor").lower())
 
 
 def _keep_inputs_safe(folder: Path, run: Run) -> None:
@@ -123,7 +133,7 @@ def _discard(folder: Path) -> None:
     for name in (TASKS_NAME, SCRATCH_NAME):
         remove_folder(folder / name)
     remove_temporaries(folder)
-    for name in (*written, MANIFEST_NAME, RUN_NAME):
+    for name in (*written, LOG_NAME, MANIFEST_NAME, RUN_NAME):
         path = folder / name
         if path.parent.resolve().is_relative_to(folder.resolve()):  # never through a link to somewhere else
             path.unlink(missing_ok=True)
@@ -171,30 +181,37 @@ def _has_size(path: Path, num_bytes: int) -> bool:
     return path.is_file() and path.stat().st_size == num_bytes
 
 
-def _drive(stage: Stage, folder: Path, executor: Executor, watcher: Watcher) -> Manifest:
+def _drive(stage: Stage, folder: Path, executor: Executor, watcher: Watcher, log: TaskLog) -> Manifest:
     rounds = stage.rounds(folder, executor.worker_bytes)
     try:
         current = next(rounds)
         while True:
-            results = _run_round(stage.kind, current, folder, executor, watcher)
+            results = _run_round(current, folder, executor, watcher, log)
             current = rounds.send(results)
     except StopIteration as stop:
         manifest: Manifest = stop.value
         return manifest
 
 
-def _run_round(kind: str, current: Round, folder: Path, executor: Executor, watcher: Watcher) -> list[TaskResult]:
+def _run_round(current: Round, folder: Path, executor: Executor, watcher: Watcher, log: TaskLog) -> list[TaskResult]:
     for warning in current.warnings:
         watcher.warning(warning)
     results = [_finished_result(folder, task) for task in current.tasks]
     missing = [index for index, result in enumerate(results) if result is None]
-    watcher.round_started(kind, current.label, len(results), len(results) - len(missing))
-    calls = [partial(_perform, current.tasks[index], folder) for index in missing]
-    for position, result in executor.map(calls):
-        results[missing[position]] = result
-        watcher.task_finished(current.tasks[missing[position]].name, result)
-        for warning in result.warnings:
-            watcher.warning(warning)
+    kept = {task.name: result for task, result in zip(current.tasks, results, strict=True) if result is not None}
+    log.round_started(current.label, len(results), kept)
+    watcher.round_started(log.stage, current.label, len(results), len(kept))
+    calls = [_TaskCall(current.tasks[index], folder) for index in missing]
+    try:
+        for position, result in executor.map(calls):
+            results[missing[position]] = result
+            name = current.tasks[missing[position]].name
+            log.task_done(name, result)
+            watcher.task_finished(name, result)
+            for warning in result.warnings:
+                watcher.warning(warning)
+    finally:
+        log.round_ended()
     return [result for result in results if result is not None]
 
 
@@ -211,8 +228,34 @@ def _finished_result(folder: Path, task: Task) -> TaskResult | None:
     return result if all(_has_size(folder / name, size) for name, size in sizes.items()) else None
 
 
+@dataclass(frozen=True, slots=True)
+class _TaskCall:
+    """What an executor is given: it goes to another process, and says what it is where it fails."""
+
+    task: Task
+    folder: Path
+
+    def __call__(self) -> TaskResult:
+        return _perform(self.task, self.folder)
+
+    def __str__(self) -> str:
+        called = describe_call(partial(self.task.function, **self.task.arguments))
+        return f"{called}, task {self.task.name} of {self.folder}"
+
+
 def _perform(task: Task, folder: Path) -> TaskResult:
-    # The record is written where the task ran, so that work outlives the process that asked for it.
-    result = task.function(folder, **task.arguments)
-    write_json(_record_path(folder, task), result.model_dump(mode="json"), durable=False)
+    # What the task used, and the record, are taken where it ran, so that both outlive the process that asked for it.
+    if not (folder / RUN_NAME).exists():
+        raise ExecutionError(
+            f"{folder}: not to be seen where a task runs, on {socket.gethostname()}",
+            hint="choose an --out on storage that all machines share",
+        )
+    stopwatch = Stopwatch()
+    try:
+        made = task.function(folder, **task.arguments)
+        result = made.model_copy(update={"measured": stopwatch.read()})
+        write_json(_record_path(folder, task), result.model_dump(mode="json"), durable=False)
+    except Exception as error:
+        note_failure(folder, task.name, stopwatch.read(), error)
+        raise
     return result

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 from pydantic import BaseModel, ConfigDict
 
+from pipeline.engines.measurement import Measurement
 from pipeline.formats.manifest import File, Input, Kind, Manifest, Run, add_counts
 
 SCRATCH_NAME = ".scratch"
@@ -35,6 +36,8 @@ class TaskResult(BaseModel):
     """What a person should know, though nothing failed."""
     values: dict[str, Any] = {}
     """Anything else that later rounds need."""
+    measured: Measurement | None = None
+    """What it used, for the log: set by the runner, and nothing is made from it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 
 from pipeline.formats.licences import SHARE_ALIKE, Licence, Terms, combine, find_licence
 from pipeline.formats.manifest import Manifest, Source
+from pipeline.formats.plan import SPLITS, has_clusters
 from pipeline.formats.report_words import counted, listed
 
 ATTRIBUTIONS = {"CC-BY-4.0": "UniProt Consortium, https://www.uniprot.org, CC BY 4.0"}
@@ -51,7 +52,7 @@ def _body(manifest: Manifest) -> str:
 Tokenizer: {configuration["tokenizer"]["name"]}.
 Packed by {configuration["algorithm"]}, seed {configuration["seed"]}.
 Records longer than a row: {configuration["overlong"]}.
-
+{_splits(manifest)}
 Fingerprint: `{manifest.fingerprint}`
 
 | column | meaning |
@@ -84,6 +85,22 @@ dataset = PackedDataset("shards/", split="train", batch_size=32, objective=Maske
 
 Configuration: `{json.dumps({key: value for key, value in configuration.items() if key != "tokenizer"})}`
 """
+
+
+def _splits(manifest: Manifest) -> str:
+    """Splits by clusters, and which records of train this epoch has; nothing where there are no clusters."""
+    if not has_clusters(manifest):
+        return ""
+    configuration, counts = manifest.configuration, manifest.counts
+    level = f", level {configuration['level']}" if "level" in configuration else ""
+    rows = [
+        f"| {split} | {counts[f'rows_{split}']:,} | {counts[f'records_{split}']:,} | {counts[f'tokens_{split}']:,} |"
+        for split in SPLITS
+        if counts[f"rows_{split}"]
+    ]
+    told = f"Sampling of train: {configuration['sample']}{level}, epoch {configuration['epoch']}."
+    kept = "Valid and test are the same in every epoch."
+    return "\n".join([told, kept, "", "| split | rows | proteins | tokens |", "|---|--:|--:|--:|", *rows, ""])
 
 
 def _provenance(manifest: Manifest) -> str:

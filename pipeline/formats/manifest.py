@@ -29,9 +29,10 @@ FORMAT_VERSION = 1
 MANIFEST_NAME = "manifest.json"
 RUN_NAME = "run.json"
 
-Kind = Literal["download", "corpus", "clusters", "plan", "shards"]
+Kind = Literal["download", "corpus", "alignments", "clusters", "plan", "shards"]
 
 _NOT_MEANING = frozenset({"layout"})
+_DOCUMENT_TABLES = frozenset({"splits.parquet"})
 _REPORTED_PACKAGES = ("numpy", "pyarrow", "polars", "xxhash", "scipy")
 
 
@@ -136,7 +137,9 @@ class Manifest(_Model):
     @property
     def tables(self) -> tuple[File, ...]:
         """The Parquet files, in order: parts or shards, without the documents beside them."""
-        return tuple(file for file in self.files if file.path.endswith(".parquet"))
+        return tuple(
+            file for file in self.files if file.path.endswith(".parquet") and file.path not in _DOCUMENT_TABLES
+        )
 
     def files_of(self, split: str | None) -> tuple[File, ...]:
         """The files of one split, in order."""

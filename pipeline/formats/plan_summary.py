@@ -19,7 +19,7 @@ from pipeline.core.tokenizer import Tokenizer
 from pipeline.formats.corpus_summary import QUANTILES, quantile, share
 from pipeline.formats.manifest import Manifest
 from pipeline.formats.plan_statistics import PlanStatistics
-from pipeline.formats.plan_words import ALGORITHM_NAMES, other_order, sentences
+from pipeline.formats.plan_words import ALGORITHM_NAMES, other_order, sentences, splits_sentence
 from pipeline.formats.report_file import load_report, make_report
 from pipeline.formats.report_tables import grouped
 from pipeline.formats.report_words import percent
@@ -135,7 +135,7 @@ def summarise(manifest: Manifest, statistics: PlanStatistics) -> PlanSummary:
     row_length, names = configuration["length"], {name: configuration[name] for name in ("algorithm", "order")}
     told = sentences(statistics, counts, policy=configuration["overlong"], row_length=row_length, **names)
     return PlanSummary(
-        sentences=tuple(told),
+        sentences=(*told, *splits_sentence(counts, manifest.reasons)),
         **names,
         row_length=row_length,
         max_residues=Tokenizer.from_document(configuration["tokenizer"]).max_residues(row_length),

@@ -9,9 +9,11 @@ from collections.abc import Iterator, Mapping
 from pipeline.core.concatenation import CONCATENATE
 from pipeline.core.pieces import Overlong
 from pipeline.core.row_order import RowOrder
+from pipeline.formats.clusters import TRAIN
 from pipeline.formats.corpus_summary import share
+from pipeline.formats.plan import NOT_DRAWN, OVERLONG, SPLITS
 from pipeline.formats.plan_statistics import PlanStatistics, RankSpread
-from pipeline.formats.report_words import counted, percent
+from pipeline.formats.report_words import counted, listed, percent
 
 FIRST_FIT, BEST_FIT, OPTIMAL, PAD = "first-fit-decreasing", "best-fit-decreasing", "optimal", "pad"
 
@@ -68,6 +70,28 @@ def sentences(
         yield _others(statistics, algorithm)
         yield _overlong(statistics, counts, policy)
     yield from _waiting(statistics.spreads, order)
+
+
+def splits_sentence(counts: Mapping[str, int], reasons: Mapping[str, int]) -> Iterator[str]:
+    """What became of the proteins by their clusters; nothing where there are none.
+
+    Args:
+        counts: Of the plan's manifest.
+        reasons: Of the plan's manifest.
+    """
+    if f"records_{TRAIN}" not in counts:
+        return
+    splits = [
+        f"{split} has {counted(number, 'protein')} in {counted(counts[f'rows_{split}'], 'row')}"
+        for split in SPLITS
+        if (number := counts[f"records_{split}"])
+    ]
+    excluded = sum(number for reason, number in reasons.items() if reason not in {NOT_DRAWN, OVERLONG})
+    left_out = [
+        *([f"{reasons[NOT_DRAWN]:,} of train are not drawn in this epoch"] if reasons[NOT_DRAWN] else []),
+        *([f"{excluded:,} are excluded by the clusters"] if excluded else []),
+    ]
+    yield f"By clusters {listed(splits)}{f'; {listed(left_out)}' if left_out else ''}."
 
 
 def _fullness(counts: Mapping[str, int], row_length: int, bound: int) -> str:

@@ -16,9 +16,13 @@ from pipeline.formats.artefact_report import ArtefactReport, facts_of, report_of
 from pipeline.formats.clusters import LEVEL_COLUMNS, level_columns
 from pipeline.formats.manifest import File, Manifest, find_input, read_manifest
 from pipeline.formats.parquet import read_columns
+from pipeline.formats.plan import has_clusters
 from pipeline.formats.shards import RowGroup, ShardFile
 
 LEFT_OUT = "left out: longer than a row (overlong)"
+LEFT_OUT_BY_CLUSTERS = (
+    "left out: longer than a row, excluded, or not drawn in this epoch; `pipeline inspect` on the clusters tells which"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -196,7 +200,11 @@ def _explained(
     if origin.survivor is not None:
         yield from finder(folder, manifest, origin.survivor, corpus)
     elif origin.story.startswith("kept"):
-        yield Whereabouts(place=str(folder), story=LEFT_OUT)
+        yield Whereabouts(place=str(folder), story=_left_out(manifest))
+
+
+def _left_out(manifest: Manifest) -> str:
+    return LEFT_OUT_BY_CLUSTERS if has_clusters(manifest) else LEFT_OUT
 
 
 def _in_corpus(folder: Path, manifest: Manifest, accession: str, corpus: Path | None = None) -> Iterator[Whereabouts]:
@@ -251,17 +259,21 @@ def _in_clusters(folder: Path, manifest: Manifest, accession: str, corpus: Path 
 
 def _in_plan(folder: Path, manifest: Manifest, accession: str, corpus: Path | None) -> Iterator[Whereabouts]:
     place, corpus_manifest = find_input(folder, manifest, "corpus", override=corpus)
-    for part, file in zip(corpus_manifest.tables, manifest.tables, strict=True):
+    of_splits = [manifest.files_of(split) for split in dict.fromkeys(file.split for file in manifest.tables)]
+    for part, *files in zip(corpus_manifest.tables, *of_splits, strict=True):
         records = _rows_with(read_columns(place / part.path, ["accession"]).column("accession"), accession)
-        if not records:
-            continue
-        table = read_columns(folder / file.path)
-        places = table.filter(pc.is_in(table.column("record"), pa.array(records, pa.uint32())))
-        for entry in places.to_pylist():
-            piece = f"residues {entry['start'] + 1:,} to {entry['start'] + entry['length']:,}"
-            yield Whereabouts(place=f"{file.path} row {entry['row']} slot {entry['slot']}", story=piece)
-        if not places.num_rows:
-            yield Whereabouts(place=file.path, story=LEFT_OUT)
+        found = [told for file in files if records for told in _segments_of(folder, file, records)]
+        yield from found
+        if records and not found:
+            yield Whereabouts(place=files[0].path, story=_left_out(manifest))
+
+
+def _segments_of(folder: Path, file: File, records: list[int]) -> Iterator[Whereabouts]:
+    """Where a plan of one part has any of its records."""
+    table = read_columns(folder / file.path)
+    for entry in table.filter(pc.is_in(table.column("record"), pa.array(records, pa.uint32()))).to_pylist():
+        piece = f"residues {entry['start'] + 1:,} to {entry['start'] + entry['length']:,}"
+        yield Whereabouts(place=f"{file.path} row {entry['row']} slot {entry['slot']}", story=piece)
 
 
 def _in_shards(folder: Path, manifest: Manifest, accession: str, corpus: Path | None) -> Iterator[Whereabouts]:

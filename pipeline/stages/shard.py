@@ -18,12 +18,13 @@ from pipeline.config import ShardConfig
 from pipeline.core.concatenation import carries_separator
 from pipeline.core.layout import RowBlock, lay_out
 from pipeline.core.tokenizer import Tokenizer
-from pipeline.engines.stage import Round, Rounds, Task, TaskResult, artefact_input, files_of, total
+from pipeline.engines.stage import Round, Rounds, Task, TaskResult, artefact_input, files_of, relative_path, total
 from pipeline.formats.card import dataset_card
 from pipeline.formats.corpus import CorpusPart, read_part
 from pipeline.formats.huggingface import fast_tokenizer_document
 from pipeline.formats.manifest import (
     File,
+    Input,
     Kind,
     Manifest,
     Run,
@@ -33,7 +34,8 @@ from pipeline.formats.manifest import (
     read_manifest,
 )
 from pipeline.formats.parquet import read_columns
-from pipeline.formats.plan import is_concatenated
+from pipeline.formats.plan import is_concatenated, merged_reasons
+from pipeline.formats.shard_footers import write_footer
 from pipeline.formats.shards import ShardMetadata, ShardWriter, shard_name, token_array
 from pipeline.formats.storage import atomic_path, file_digest, write_json, write_text
 
@@ -74,12 +76,21 @@ class Shard:
         return ()
 
     def describe(self, folder: Path) -> Run:
-        """Layout, and the plan and corpus."""
+        """Layout, and the plan and corpus, with the clusters that the plan was made with."""
         inputs = (
             artefact_input(self.plan, self.plan_manifest, folder),
             artefact_input(self.corpus, self.corpus_manifest, folder),
+            *self._clusters(folder),
         )
         return Run(kind=self.kind, configuration=self.config.model_dump(mode="json"), inputs=inputs)
+
+    def _clusters(self, folder: Path) -> list[Input]:
+        """Those that the plan was made with: rows are made without them, and verified with them."""
+        return [
+            source.model_copy(update={"path": relative_path(self.plan / source.path, folder)})
+            for source in self.plan_manifest.inputs
+            if source.kind == "clusters"
+        ]
 
     def rounds(self, folder: Path, worker_bytes: int) -> Rounds:
         """Write every shard, then the tokenizer and the card."""
@@ -91,10 +102,11 @@ class Shard:
             inputs=self.describe(folder).inputs,
             files=files_of(results),
             counts={**_merged(self.corpus_manifest), **self.plan_manifest.counts, **total(results, "counts")},
-            reasons=self.corpus_manifest.reasons | self.plan_manifest.reasons,
+            reasons=merged_reasons(self.corpus_manifest.reasons, self.plan_manifest.reasons),
             provenance=self.plan_manifest.provenance,
         )
-        companions = self._companions(folder, manifest)
+        footers = [write_footer(folder, file.path) for file in manifest.files]
+        companions = (*footers, *self._companions(folder, manifest))
         return manifest.model_copy(update={"files": (*manifest.files, *companions)})
 
     def _configuration(self) -> dict[str, Any]:

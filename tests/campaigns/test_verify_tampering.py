@@ -19,6 +19,7 @@ from pipeline.config import IngestConfig, PackConfig, ShardConfig
 from pipeline.engines.execution import SerialExecutor
 from pipeline.engines.runner import run_stage
 from pipeline.engines.stage import SilentWatcher
+from pipeline.engines.task_log import LOG_NAME
 from pipeline.errors import DataError
 from pipeline.formats.manifest import fingerprint_of, read_manifest, write_manifest
 from pipeline.formats.shards import shard_name
@@ -89,7 +90,8 @@ def findings_of(folder):
 
 
 def files_of(folder):
-    return sorted(path for path in folder.rglob("*") if path.is_file())
+    """All of them but the log, which is no part of an artefact."""
+    return sorted(path for path in folder.rglob("*") if path.is_file() and path.name != LOG_NAME)
 
 
 def named(findings):

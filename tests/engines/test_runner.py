@@ -96,12 +96,12 @@ def names(folder):
     return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
 
 
-def test_a_finished_folder_holds_data_and_two_documents(tmp_path):
+def test_a_finished_folder_holds_data_two_documents_and_the_log(tmp_path):
     watcher = Recorder()
     outcome = make(Letters(), tmp_path / "out", watcher=watcher)
     assert not outcome.was_finished
     assert names(tmp_path / "out") == [
-        "manifest.json", "part-a.parquet", "part-b.parquet", "part-c.parquet", "run.json",
+        "log.jsonl", "manifest.json", "part-a.parquet", "part-b.parquet", "part-c.parquet", "run.json",
     ]  # fmt: skip
     assert outcome.manifest.counts == {"drafts": 3, "files": 3}
     assert watcher.rounds == [("corpus", "draft", 3, 0), ("corpus", "write", 3, 0)]
@@ -242,9 +242,9 @@ def test_overwrite_replaces_what_is_ours_and_keeps_what_is_not(tmp_path):
     (out / "data").symlink_to(tmp_path / "elsewhere")
     (out / "README.md").write_text("mine")
     make(Letters("cd"), out, overwrite=True)
-    nested = ["train/manifest.json", "train/part-z.parquet", "train/run.json"]
+    nested = ["train/log.jsonl", "train/manifest.json", "train/part-z.parquet", "train/run.json"]
     assert sorted(path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file()) == sorted(
-        ["README.md", "manifest.json", "part-c.parquet", "part-d.parquet", "run.json", *nested]
+        ["README.md", "log.jsonl", "manifest.json", "part-c.parquet", "part-d.parquet", "run.json", *nested]
     )
     assert (tmp_path / "elsewhere" / "part-a.parquet").read_text() == "mine"
 
@@ -267,7 +267,7 @@ def test_what_a_killed_attempt_left_is_cleared(tmp_path):
     out.mkdir()
     (out / ".run.json.0123456789ab.tmp").write_text("half")
     make(Letters("a"), out)
-    assert names(out) == ["manifest.json", "part-a.parquet", "run.json"]
+    assert names(out) == ["log.jsonl", "manifest.json", "part-a.parquet", "run.json"]
 
 
 def test_run_json_comes_before_any_data(tmp_path):
@@ -276,7 +276,7 @@ def test_run_json_comes_before_any_data(tmp_path):
     real = stage.rounds
     stage.rounds = partial(watched, real, seen)
     make(stage, tmp_path / "out")
-    assert seen == [[".lock", "run.json"]]
+    assert seen == [[".lock", "log.jsonl", "run.json"]]
 
 
 def watched(real, seen, folder, worker_bytes):

@@ -1,4 +1,4 @@
-"""The rows of one corpus part: a task, and the task that finds patterns for all parts where packing is optimal."""
+"""The rows of one split of a corpus part: a task, and the one that finds patterns for all where packing is optimal."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,15 +17,13 @@ from pipeline.core.pieces import CutCounts
 from pipeline.core.randomness import PURPOSE_PART, derive_key
 from pipeline.engines.optimal_packing import find_patterns, optimal
 from pipeline.engines.stage import SCRATCH_NAME, TaskResult
-from pipeline.formats.plan import plan_name, write_plan
+from pipeline.formats.plan import OVERLONG, SPLITS, of_split, plan_name, write_plan
 from pipeline.formats.plan_counting import attention_cost, count_overlong, count_rows, count_segments, rank_spreads
 from pipeline.formats.plan_statistics import PlanStatistics
 from pipeline.formats.plan_words import other_order
 from pipeline.formats.storage import read_json, write_json, write_text
 from pipeline.stages.pack.items import CorpusPart, read_items, read_lengths
 
-TRAIN = "train"
-OVERLONG = "overlong"
 OPTIMAL = "optimal"
 HISTOGRAM = "histogram"
 STATISTICS_SUFFIX = ".statistics.json"
@@ -35,8 +33,7 @@ _POOL_NAME = f"{SCRATCH_NAME}/patterns.json"
 
 def count_part(folder: Path, *, part: CorpusPart) -> TaskResult:
     """How many segments of each length a part has: ``values["histogram"]``, by tokens from 0 to the row length."""
-    del folder
-    histogram = length_histogram(read_items(part).occupied, part.config.length)
+    histogram = length_histogram(read_items(folder, part).occupied, part.config.length)
     return TaskResult(values={HISTOGRAM: histogram.tolist()})
 
 
@@ -54,20 +51,21 @@ def pool_patterns(folder: Path, *, histogram: Sequence[int], config: PackConfig)
 
 
 def pack_part(folder: Path, *, part: CorpusPart) -> TaskResult:
-    """Plan the rows of one corpus part.
+    """Plan the rows of one corpus part, or of one split of it.
 
     Args:
         folder: The plan.
         part: What to pack, and how.
     """
-    packed = _run_on(part) if part.config.algorithm == CONCATENATE else _placed(folder, part)
-    file = write_plan(folder, plan_name(TRAIN, part.index), TRAIN, packed.columns, packed.num_rows)
-    name = f"{SCRATCH_NAME}/{file.path}{STATISTICS_SUFFIX}"
+    packed = _run_on(folder, part) if part.config.algorithm == CONCATENATE else _placed(folder, part)
+    path = plan_name(part.split, part.index)
+    name = f"{SCRATCH_NAME}/{path}{STATISTICS_SUFFIX}"
     write_text(folder / name, _statistics(part, packed).model_dump_json(), durable=False)
+    counts = _counts(packed, part.config.length)
     return TaskResult(
-        files=(file,),
+        files=(write_plan(folder, path, part.split, packed.columns, packed.num_rows),) if part.has_file else (),
         scratch={name: (folder / name).stat().st_size},
-        counts=_counts(packed, part.config.length),
+        counts=of_split(counts, part.split) if part.is_chosen else counts,
         reasons={OVERLONG: packed.cut.records_dropped},
     )
 
@@ -98,12 +96,13 @@ class _Packed:
 
 
 def _seed(part: CorpusPart) -> int:
-    # Each part draws from a key of its own, or every part would be shuffled alike.
-    return int(derive_key(PURPOSE_PART, part.config.seed, part.index))
+    # Each part draws from a key of its own, or every part would be shuffled alike; train's is that of no splits.
+    split = SPLITS.index(part.split)
+    return int(derive_key(PURPOSE_PART, part.config.seed, part.index, *([split] if split else [])))
 
 
 def _placed(folder: Path, part: CorpusPart) -> _Packed:
-    items, config = read_items(part), part.config
+    items, config = read_items(folder, part), part.config
     histogram = length_histogram(items.occupied, config.length)
     pool = _pool(folder) if config.algorithm == OPTIMAL else None
     placement = pack(
@@ -122,7 +121,7 @@ def _placed(folder: Path, part: CorpusPart) -> _Packed:
         columns={
             "row": placement.ordered_row(),
             "slot": placement.ordered_slot(),
-            "record": pieces.record[order],
+            "record": items.number[pieces.record[order]],
             "start": pieces.start[order],
             "length": pieces.length[order],
         },
@@ -142,14 +141,15 @@ def _pool(folder: Path) -> PatternPool:
     return PatternPool.from_document(read_json(folder / _POOL_NAME))
 
 
-def _run_on(part: CorpusPart) -> _Packed:
-    lengths, row_length = read_lengths(part), part.config.length
+def _run_on(folder: Path, part: CorpusPart) -> _Packed:
+    (number, lengths), row_length = read_lengths(folder, part), part.config.length
     made = concatenate(lengths, row_length, seed=_seed(part))
     is_end = made.start + made.length == lengths[made.record]
     tokens = made.length.astype(np.int64) + carries_separator(made.row, made.length, is_end, row_length)
     return _Packed(
         lengths=lengths,
-        columns={name: getattr(made, name) for name in ("row", "slot", "record", "start", "length")},
+        columns={name: getattr(made, name) for name in ("row", "slot", "start", "length")}
+        | {"record": number[made.record]},
         num_rows=made.num_rows,
         tokens=tokens,
         occupied=tokens,

@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from pipeline.errors import PipelineError
 from pipeline.formats.manifest import File, add_counts
+from pipeline.formats.plan import of_split
 from pipeline.formats.storage import file_digest
 
 
@@ -34,6 +35,10 @@ class Checked:
     """What was compared: files, records, residues, segments, tokens …"""
     findings: tuple[Finding, ...]
     """What was broken."""
+
+    def of_split(self, split: str) -> "Checked":
+        """The same, with what is counted of each split once more under its name."""
+        return Checked(counts=of_split(self.counts, split), findings=self.findings)
 
 
 def check_file(folder: Path, file: File) -> list[Finding]:

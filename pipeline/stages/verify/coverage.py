@@ -7,6 +7,7 @@ What is declared follows from the over-length policy and the number of residues 
     crop-random             exactly one, max residues, inside the record
     windows                 least number of consecutive pieces from 0 to the end, lengths differing by at most 1
     drop                    none
+    not of this split       none
 """
 
 from collections.abc import Callable
@@ -17,6 +18,7 @@ import numpy.typing as npt
 
 from pipeline.core.pieces import Overlong
 from pipeline.stages.verify.checks import Checked, Finding, first_broken
+from pipeline.stages.verify.choice import Choice
 from pipeline.stages.verify.segments import Integers, Segments
 
 
@@ -38,6 +40,7 @@ class Coverage:
         policy: The over-length policy.
         max_segments: Most segments a row may hold.
         least_rows: Rows that segments of so many residues cannot do without.
+        choice: Which records the account is of.
     """
 
     def __init__(
@@ -48,12 +51,14 @@ class Coverage:
         policy: Overlong,
         max_segments: int,
         least_rows: Callable[[Integers], int],
+        choice: Choice,
     ) -> None:
         self._lengths = record_lengths
         self._max_residues = max_residues
         self._policy = policy
         self._max_segments = max_segments
         self._least_rows = least_rows
+        self._choice = choice
         self._seen: list[Segments] = []
 
     def enter(self, name: str, segments: Segments) -> list[Finding]:
@@ -90,7 +95,7 @@ class Coverage:
         if findings := first_broken(
             name,
             found != expected,
-            lambda at: f"record {at}: expected {expected[at]} segments of it, found {found[at]}",
+            lambda at: f"record {at}: expected {expected[at]} segments of it{self._choice.why(at)}, found {found[at]}",
         ):
             return findings
         undeclared = (
@@ -110,15 +115,18 @@ class Coverage:
 
     def _expected_pieces(self) -> Integers:
         if self._policy is Overlong.WINDOWS:
-            return -(-self._lengths // self._max_residues)
-        return np.where(self._lengths > self._max_residues, 0 if self._policy is Overlong.DROP else 1, 1)
+            pieces = -(-self._lengths // self._max_residues)
+        else:
+            pieces = np.where(self._lengths > self._max_residues, 0 if self._policy is Overlong.DROP else 1, 1)
+        return np.where(self._choice.is_taken, pieces, 0)
 
     def _counts(self, pieces: _Pieces) -> dict[str, int]:
         policy = self._policy
-        num_overlong = int(np.count_nonzero(self._lengths > self._max_residues))
-        residues, packed = int(self._lengths.sum()), int(pieces.length.sum())
+        lengths = self._lengths[self._choice.is_taken]
+        num_overlong = int(np.count_nonzero(lengths > self._max_residues))
+        residues, packed = int(lengths.sum()), int(pieces.length.sum())
         return {
-            "records": len(self._lengths),
+            "records": len(lengths),
             "segments": len(pieces.record),
             "most_segments": max((int(np.diff(seen.row_offsets).max(initial=0)) for seen in self._seen), default=0),
             "residues": residues,

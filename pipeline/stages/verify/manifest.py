@@ -15,16 +15,21 @@ from typing import Any
 from pipeline.core.concatenation import RUN_ON
 from pipeline.core.pieces import Overlong
 from pipeline.core.row_order import RowOrder
+from pipeline.core.sampling import Sample
 from pipeline.core.tokenizer import Tokenizer
 from pipeline.errors import PipelineError
+from pipeline.formats.clusters import TRAIN, is_weight
 from pipeline.formats.corpus import part_name
 from pipeline.formats.manifest import MANIFEST_NAME, RUN_NAME, File, Manifest, fingerprint_of, read_run
 from pipeline.formats.memberships import IDMAPPING, TABLE, UNIREF_XML
-from pipeline.formats.plan import is_concatenated, plan_name
+from pipeline.formats.plan import OVERLONG, SPLITS, has_clusters, is_concatenated, merged_reasons, plan_name
 from pipeline.formats.shards import LAYOUTS, shard_name
+from pipeline.stages.verify.alignments import expected_counts
 from pipeline.stages.verify.checks import Finding
+from pipeline.stages.verify.choice import LEFT_OUT
 
 _INPUTS = {"clusters": ("corpus",), "plan": ("corpus",), "shards": ("plan", "corpus")}
+"""Of each kind, in order; of a plan and of shards, clusters may follow."""
 _DROPPED = "dropped"
 _LEFT_TO_US: dict[str, tuple[None]] = {"rows_per_group": (None,)}
 """What ``run.json`` may say of a setting that it leaves to the package."""
@@ -63,7 +68,10 @@ def check_counts(manifest: Manifest, corpus: Manifest | None, found: dict[str, i
     # Of what a corpus or existing clusters were read from, nothing is left to count.
     is_derived = manifest.kind in {"plan", "shards"}
     if corpus is not None and is_derived:
-        reasons = {"overlong": found["overlong"]} | (corpus.reasons if manifest.kind == "shards" else {})
+        reasons = {OVERLONG: found[OVERLONG]} | {
+            key.removeprefix(LEFT_OUT): number for key, number in found.items() if key.startswith(LEFT_OUT)
+        }
+        reasons = merged_reasons(corpus.reasons, reasons) if manifest.kind == "shards" else reasons
     wanted = [("", manifest.counts, counts), ("reasons: ", manifest.reasons, reasons)]
     findings = [
         _said(f"{what}{key}: expected {_number(stated, key)} from the manifest, found {_number(derived, key)}")
@@ -77,9 +85,13 @@ def check_counts(manifest: Manifest, corpus: Manifest | None, found: dict[str, i
 
 
 def _expected_counts(manifest: Manifest, corpus: Manifest | None, found: dict[str, int]) -> dict[str, int]:
-    counts = {key: number for key, number in found.items() if key not in {"files", "overlong"}}
+    counts = {
+        key: number for key, number in found.items() if key not in {"files", OVERLONG} and not key.startswith(LEFT_OUT)
+    }
     if manifest.kind == "corpus":
         return counts | {"records_read": counts["records"] + counts["records_merged"] + sum(manifest.reasons.values())}
+    if manifest.kind == "alignments":
+        return expected_counts(manifest, found)
     if corpus is not None and manifest.kind == "shards":
         counts |= {key: corpus.counts[key] for key in ("records_read", "records_merged")}
         counts |= {f"shard_{key}": counts[key] for key in ("rows", "tokens", "segments")}
@@ -102,10 +114,14 @@ def _check_configuration(manifest: Manifest) -> list[Finding]:
     if manifest.kind not in _INPUTS:
         return []
     kinds = tuple(source.kind for source in manifest.inputs if source.kind != "file")
-    findings = [] if kinds == _INPUTS[manifest.kind] else [_said(f"inputs: found {', '.join(kinds)}")]
+    wanted = (*_INPUTS[manifest.kind], *(["clusters"] if has_clusters(manifest) else []))
+    findings = [] if kinds == wanted else [_said(f"inputs: found {', '.join(kinds)}")]
     if manifest.kind == "clusters":
         return findings + _check_levels(manifest)
     settings = _SETTINGS if manifest.kind == "plan" else _SETTINGS | _SHARD_SETTINGS
+    if has_clusters(manifest):
+        is_by_level = manifest.configuration.get("sample") == Sample.ONE_PER_CLUSTER
+        settings = settings | _DRAW_SETTINGS | ({"level": _at_least_one} if is_by_level else {})
     for key, is_right in settings.items():
         value = manifest.configuration.get(key)
         try:
@@ -124,9 +140,13 @@ def _check_levels(manifest: Manifest) -> list[Finding]:
     """Whether clusters say where they are from: levels of mmseqs, or existing clusters of known kinds."""
     levels, existing = (manifest.configuration.get(key) for key in ("levels", "existing"))
     known = isinstance(existing, list) and all(kind in {TABLE, IDMAPPING, UNIREF_XML} for kind in existing)
-    if isinstance(levels, list) and known and bool(levels) != bool(existing):
+    if not isinstance(levels, list) or not known or bool(levels) == bool(existing):
+        return [_said(f"configuration: levels or existing: found {levels!r} and {existing!r}, which cannot be")]
+    weight, purge = (manifest.configuration.get(key) for key in ("weight", "purge"))
+    names = purge.get("benchmarks") if isinstance(purge, dict) else None
+    if isinstance(weight, str) and is_weight(weight) and isinstance(names, list):
         return []
-    return [_said(f"configuration: levels or existing: found {levels!r} and {existing!r}, which cannot be")]
+    return [_said(f"configuration: weight or purge: found {weight!r} and {purge!r}, which cannot be")]
 
 
 def _check_text(path: Path) -> list[Finding]:
@@ -162,6 +182,10 @@ def _check_run(folder: Path, manifest: Manifest) -> list[Finding]:
 def _check_names(manifest: Manifest) -> list[Finding]:
     """Whether files are called as their split and place ask, and documents have no rows."""
     tables, findings = manifest.tables, []
+    if manifest.kind in {"plan", "shards"}:
+        known = SPLITS if has_clusters(manifest) else (TRAIN,)
+        astray = dict.fromkeys(file.split for file in tables if file.split not in known)
+        findings += [_said(f"files: expected splits of {', '.join(known)}, found {split}") for split in astray]
     for file, expected in zip(tables, _expected_names(manifest, tables), strict=True):
         if file.path != expected:
             findings.append(_said(f"files: expected {expected} in the place of {file.path}"))
@@ -178,7 +202,7 @@ def _check_names(manifest: Manifest) -> list[Finding]:
 def _expected_names(manifest: Manifest, tables: tuple[File, ...]) -> list[str]:
     if manifest.kind == "download":
         return [file.path for file in tables]
-    if manifest.kind in {"corpus", "clusters"}:
+    if manifest.kind in {"corpus", "alignments", "clusters"}:
         return [part_name(index) for index in range(len(tables))]
     splits = [str(file.split) for file in tables]
     numbers = Counter(splits)
@@ -205,6 +229,11 @@ _SETTINGS: dict[str, Callable[[Any], bool]] = {
     "algorithm": lambda value: isinstance(value, str),
     "overlong": lambda value: value in [*Overlong, RUN_ON],
     "tokenizer": lambda value: bool(Tokenizer.from_document(value)),
+}
+_DRAW_SETTINGS: dict[str, Callable[[Any], bool]] = {
+    "sample": lambda value: value in list(Sample),
+    "seed": lambda value: type(value) is int,
+    "epoch": lambda value: type(value) is int,
 }
 _SHARD_SETTINGS: dict[str, Callable[[Any], bool]] = {
     "rows_per_group": _at_least_one,

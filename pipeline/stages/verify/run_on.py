@@ -14,6 +14,7 @@ so that memory is one number a record.
 import numpy as np
 
 from pipeline.stages.verify.checks import Checked, Finding, first_broken
+from pipeline.stages.verify.choice import Choice, all_of
 from pipeline.stages.verify.segments import Integers, Segments
 
 
@@ -23,10 +24,12 @@ class RunOn:
     Args:
         record_lengths: int64 [records] residues of each record of the part.
         row_length: Tokens a row holds.
+        choice: Which records the account is of; None: all.
     """
 
-    def __init__(self, record_lengths: Integers, row_length: int) -> None:
+    def __init__(self, record_lengths: Integers, row_length: int, choice: Choice | None = None) -> None:
         self._lengths = record_lengths
+        self._choice = choice or all_of(len(record_lengths))
         self._row_length = row_length
         self._begun = np.zeros(len(record_lengths), dtype=np.int64)
         self._num_segments = self._most_segments = 0
@@ -57,21 +60,25 @@ class RunOn:
         """Whether every record was there, to its end."""
         findings = first_broken(
             name,
-            self._begun != 1,
-            lambda at: f"record {at}: expected it once, found {self._begun[at]} beginnings of it",
+            self._begun != self._choice.is_taken,
+            lambda at: (
+                f"record {at}: expected it {'once' if self._choice.is_taken[at] else 'never'}{self._choice.why(at)}, "
+                f"found {self._begun[at]} beginnings of it"
+            ),
         )
         if self._record >= 0 and self._after <= self._lengths[self._record]:
             next_token = _place(self._record, self._after, int(self._lengths[self._record]))
             findings.append(Finding(path=name, message=f"expected another segment {next_token}, found the end"))
-        residues = int(self._lengths.sum())
+        lengths = self._lengths[self._choice.is_taken]
+        residues = int(lengths.sum())
         counts = {
-            "records": len(self._lengths),
+            "records": len(lengths),
             "segments": self._num_segments,
             "most_segments": self._most_segments,
             "residues": residues,
             "residues_packed": self._num_residues,
             "residues_lost": residues - self._num_residues,
-            "rows_lower_bound": -(-(residues + len(self._lengths)) // self._row_length),
+            "rows_lower_bound": -(-(residues + len(lengths)) // self._row_length),
             "records_cropped": 0,
             "records_windowed": 0,
             "overlong": 0,

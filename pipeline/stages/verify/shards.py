@@ -18,6 +18,7 @@ from pipeline.formats.content import ContentHasher
 from pipeline.formats.corpus import CorpusPart, num_parts_for, read_part
 from pipeline.formats.manifest import MANIFEST_NAME, File
 from pipeline.formats.plan import is_concatenated
+from pipeline.formats.shard_footers import footer_name, read_footer, unpack_footer
 from pipeline.formats.shards import RowGroup, ShardFile, shard_schema
 from pipeline.stages.verify.checks import (
     Checked,
@@ -29,6 +30,7 @@ from pipeline.stages.verify.checks import (
     guarded,
     merged,
 )
+from pipeline.stages.verify.choice import Choice, choices_of, everything
 from pipeline.stages.verify.conservation import account_of, tokenizer_of
 from pipeline.stages.verify.rows import Rows, check_rows, resolve
 
@@ -53,6 +55,7 @@ def verify_shards_of_part(
     *,
     plan_fingerprint: str,
     all_readable: bool,
+    clusters_part: Path | None = None,
 ) -> Checked:
     """Every shard of one corpus part, and that together they hold the part.
 
@@ -64,31 +67,48 @@ def verify_shards_of_part(
         plan_fingerprint: Fingerprint that each shard's metadata must name.
         all_readable: False when a shard of the dataset cannot be read: it may be the one that holds what is missing
             here, so that only what is there is judged.
+        clusters_part: The clusters of the part, if the plan was made with any.
     """
 
     def check() -> Checked:
-        checker = _PartChecker(folder, read_part(corpus_part), configuration, plan_fingerprint)
-        results = []
-        for file in files:
-            if not all_readable:
-                checker.account.skip()
-            results.append(checker.guarded_shard(file))
-        result = merged(results)
-        if result.findings or not all_readable:
-            return result
-        return merged([result, checker.account.close(f"shards of {corpus_part.name}")])
+        part = read_part(corpus_part)
+        keys = part.record_key
+        choices = everything(len(keys)) if clusters_part is None else choices_of(clusters_part, keys, configuration)
+        results = [Checked(counts=choices.counts, findings=())]
+        for split, choice in choices.of_split.items():
+            checker = _SplitChecker(folder, part, configuration, plan_fingerprint, choice)
+            own = [file for file in files if file.split == split]
+            checked = checker.shards(own, f"shards of {corpus_part.name}", all_readable=all_readable)
+            results.append(checked.of_split(split) if choices.has_clusters else checked)
+        return merged(results)
 
     return guarded(MANIFEST_NAME, check)
 
 
-class _PartChecker:
-    def __init__(self, folder: Path, part: CorpusPart, configuration: dict[str, Any], plan_fingerprint: str) -> None:
+class _SplitChecker:
+    """Checks the shards of one split of one corpus part."""
+
+    def __init__(
+        self, folder: Path, part: CorpusPart, configuration: dict[str, Any], plan_fingerprint: str, choice: Choice
+    ) -> None:
         self.folder = folder
         self.part = part
         self.configuration = configuration
         self.plan_fingerprint = plan_fingerprint
         self.tokenizer = tokenizer_of(configuration)
-        self.account = account_of(np.diff(part.offsets), configuration, self.tokenizer)
+        self.account = account_of(np.diff(part.offsets), configuration, self.tokenizer, choice)
+
+    def shards(self, files: Sequence[File], name: str, *, all_readable: bool) -> Checked:
+        """All of them, and that together they hold the split."""
+        results = [
+            Checked(counts=dict.fromkeys(("rows", "tokens", "tokens_aligned", "tokens_padding"), 0), findings=())
+        ]
+        for file in files:
+            if not all_readable:
+                self.account.skip()
+            results.append(self.guarded_shard(file))
+        result = merged(results)
+        return result if result.findings or not all_readable else merged([result, self.account.close(name)])
 
     def guarded_shard(self, file: File) -> Checked:
         """One shard; a broken one does not speak against the next."""
@@ -103,7 +123,7 @@ class _PartChecker:
             return Checked(counts={"files": 1}, findings=tuple(findings))
         shard = ShardFile(self.folder / file.path)
         hasher = ContentHasher()
-        results = [self._metadata(file, shard)]
+        results = [self._metadata(file, shard), guarded(footer_name(file.path), partial(self._footer, file))]
         for first_row, table in shard.read_tables(max(1, _TOKENS_AT_ONCE // shard.metadata.length)):
             hasher.update(table)
             results.append(self._rows(file.path, shard, first_row, table))
@@ -133,6 +153,16 @@ class _PartChecker:
         if any(count != rows for count in shard.rows_of_groups[:-1]) or any(n > rows for n in shard.rows_of_groups):
             findings.append(Finding(path=file.path, message=f"expected row groups of {rows} rows, found others"))
         return Checked(counts={}, findings=tuple(findings))
+
+    def _footer(self, file: File) -> Checked:
+        """Whether the footer in a file of its own, if there is one, is that of the shard."""
+        apart = footer_name(file.path)
+        if not (self.folder / apart).exists():
+            return Checked(counts={}, findings=())  # were it one of the manifest's, its check would say so
+        kept = unpack_footer((self.folder / apart).read_bytes(), where=apart)
+        if kept == read_footer(self.folder / file.path):
+            return Checked(counts={}, findings=())
+        return Checked(counts={}, findings=(Finding(path=apart, message=f"expected the footer of {file.path}"),))
 
     def _rows(self, path: str, shard: ShardFile, first_row: int, table: pa.Table) -> Checked:
         findings = check_schema(path, table.schema, shard_schema(shard.metadata))
