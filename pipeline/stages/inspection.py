@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.core.tokenizer import Tokenizer
-from pipeline.errors import ConfigurationError
+from pipeline.errors import ArtefactError, ConfigurationError
 from pipeline.formats.absence import DROPPED_NAME, explain_absence
 from pipeline.formats.artefact_report import ArtefactReport, facts_of, report_of
 from pipeline.formats.clusters import LEVEL_COLUMNS, level_columns
@@ -187,24 +187,36 @@ def find_accession(folder: Path, accession: str, *, corpus: Path | None = None) 
         found = tuple(
             told
             for origin in _in_corpus(place, corpus_manifest, accession)
-            for told in _explained(origin, finder, folder, manifest, corpus)
+            for told in _explained(origin, accession, finder, folder, manifest, corpus)
         )
     return Search(found=found, explanation=() if found else tuple(explain_absence(place, corpus_manifest, accession)))
 
 
 def _explained(
-    origin: Whereabouts, finder: "_Finder", folder: Path, manifest: Manifest, corpus: Path | None
+    origin: Whereabouts, accession: str, finder: "_Finder", folder: Path, manifest: Manifest, corpus: Path | None
 ) -> Iterator[Whereabouts]:
     """Why a protein that the corpus knows has no place of its own, and where its survivor is."""
     yield Whereabouts(place=f"corpus {origin.place}", story=origin.story)
     if origin.survivor is not None:
         yield from finder(folder, manifest, origin.survivor, corpus)
     elif origin.story.startswith("kept"):
-        yield Whereabouts(place=str(folder), story=_left_out(manifest))
+        yield from _left_out(str(folder), folder, manifest, accession, corpus)
 
 
-def _left_out(manifest: Manifest) -> str:
-    return LEFT_OUT_BY_CLUSTERS if has_clusters(manifest) else LEFT_OUT
+def _left_out(
+    place: str, folder: Path, manifest: Manifest, accession: str, corpus: Path | None
+) -> Iterator[Whereabouts]:
+    """That a record of the corpus is not in a plan, and what its clusters say of it, if they are where they were."""
+    if not has_clusters(manifest):
+        yield Whereabouts(place=place, story=LEFT_OUT)
+        return
+    yield Whereabouts(place=place, story=LEFT_OUT_BY_CLUSTERS)
+    try:
+        clusters, clusters_manifest = find_input(folder, manifest, "clusters")
+        told = list(_in_clusters(clusters, clusters_manifest, accession, corpus))
+    except ArtefactError:
+        return  # moved: the sentence before says where to look
+    yield from (Whereabouts(place=f"clusters {one.place}", story=one.story) for one in told)
 
 
 def _in_corpus(folder: Path, manifest: Manifest, accession: str, corpus: Path | None = None) -> Iterator[Whereabouts]:
@@ -254,7 +266,16 @@ def _in_clusters(folder: Path, manifest: Manifest, accession: str, corpus: Path 
                 for representative, size, index in levels
                 if representative in entry
             ]
-            yield Whereabouts(place=f"{file.path} record {record}", story=", and within it ".join(told))
+            story = f"{', and within it '.join(told)}: {_fate(entry)}"
+            yield Whereabouts(place=f"{file.path} record {record}", story=story)
+
+
+def _fate(entry: dict[str, Any]) -> str:
+    """Split of a record, or why it has none."""
+    if entry["split"] is None:
+        return f"excluded, {entry['excluded']}"
+    weight = "" if entry["weight"] == 1 else f", kept for an epoch with probability {entry['weight']:.3g}"
+    return f"{entry['split']}{weight}"
 
 
 def _in_plan(folder: Path, manifest: Manifest, accession: str, corpus: Path | None) -> Iterator[Whereabouts]:
@@ -265,7 +286,7 @@ def _in_plan(folder: Path, manifest: Manifest, accession: str, corpus: Path | No
         found = [told for file in files if records for told in _segments_of(folder, file, records)]
         yield from found
         if records and not found:
-            yield Whereabouts(place=files[0].path, story=_left_out(manifest))
+            yield from _left_out(files[0].path, folder, manifest, accession, corpus)
 
 
 def _segments_of(folder: Path, file: File, records: list[int]) -> Iterator[Whereabouts]:

@@ -18,6 +18,7 @@ from pipeline.formats.content import ContentHasher
 from pipeline.formats.manifest import fingerprint_of, read_manifest, write_manifest
 from pipeline.formats.plan import write_plan
 from pipeline.formats.storage import file_digest
+from pipeline.stages.inspection import find_accession
 from pipeline.stages.pack.stage import Pack
 from pipeline.stages.shard import Shard
 from pipeline.stages.verify.stage import verify
@@ -314,3 +315,34 @@ def test_what_run_json_says_is_what_the_manifest_says(made):
     hasher = ContentHasher()
     hasher.update(table)
     assert read_manifest(made / "plan-0").files_of("valid")[0].content == hasher.hexdigest()
+
+
+def entries_of(made):
+    """Accession of each record, and its entry in the clusters."""
+    for file in read_manifest(made / "corpus").tables:
+        accessions = pq.read_table(made / "corpus" / file.path).column("accession").to_pylist()
+        entries = pq.read_table(made / "clusters" / file.path).to_pylist()
+        yield from zip(accessions, entries, strict=True)
+
+
+@pytest.mark.parametrize("artefact", ["plan-0", "shards-0"])
+def test_what_became_of_an_excluded_record_is_told_with_its_reason(made, artefact):
+    accession, entry = next((name, entry) for name, entry in entries_of(made) if entry["excluded"])
+    stories = [place.story for place in find_accession(made / artefact, accession)]
+    assert any(story.startswith("left out") for story in stories)
+    assert stories[-1].endswith(f"in the cluster of {entry['representative']}: excluded, {entry['excluded']}")
+
+
+@pytest.mark.parametrize("split", SPLITS)
+def test_clusters_tell_the_split_of_a_record(made, split):
+    accession = next(name for name, entry in entries_of(made) if entry["split"] == split)
+    assert split in [
+        place.story.rpartition(": ")[2].partition(",")[0] for place in find_accession(made / "clusters", accession)
+    ]
+
+
+def test_clusters_that_were_moved_do_not_hide_the_rest(copy):
+    accession = next(name for name, entry in entries_of(copy) if entry["excluded"])
+    (copy / "clusters").rename(copy / "elsewhere")
+    stories = [place.story for place in find_accession(copy / "plan-0", accession)]
+    assert stories[-1].startswith("left out")
