@@ -179,26 +179,25 @@ def find_accession(folder: Path, accession: str, *, corpus: Path | None = None) 
             f"{folder}: expected one of {', '.join(_FINDERS)} to find a protein in, found a {manifest.kind}",
             hint="make a corpus of it first: pipeline ingest" if manifest.kind == "download" else None,
         )
-    finder = _FINDERS[manifest.kind]
-    found = tuple(finder(folder, manifest, accession, corpus))
+    found = tuple(_FINDERS[manifest.kind](folder, manifest, accession, corpus))
     place, corpus_manifest = folder, manifest
     if not found and manifest.kind != "corpus":
         place, corpus_manifest = find_input(folder, manifest, "corpus", override=corpus)
         found = tuple(
             told
             for origin in _in_corpus(place, corpus_manifest, accession)
-            for told in _explained(origin, accession, finder, folder, manifest, corpus)
+            for told in _explained(origin, accession, folder, manifest, corpus)
         )
     return Search(found=found, explanation=() if found else tuple(explain_absence(place, corpus_manifest, accession)))
 
 
 def _explained(
-    origin: Whereabouts, accession: str, finder: "_Finder", folder: Path, manifest: Manifest, corpus: Path | None
+    origin: Whereabouts, accession: str, folder: Path, manifest: Manifest, corpus: Path | None
 ) -> Iterator[Whereabouts]:
     """Why a protein that the corpus knows has no place of its own, and where its survivor is."""
     yield Whereabouts(place=f"corpus {origin.place}", story=origin.story)
     if origin.survivor is not None:
-        yield from finder(folder, manifest, origin.survivor, corpus)
+        yield from _FINDERS[manifest.kind](folder, manifest, origin.survivor, corpus)
     elif origin.story.startswith("kept"):
         yield from _left_out(str(folder), folder, manifest, accession, corpus)
 
