@@ -177,8 +177,8 @@ class DaskExecutor:
         error = future.exception()
         if isinstance(error, KilledWorker):
             why = (
-                f"{error.allowed_failures + 1} workers died one after the other while they ran it, most likely killed "
-                "because memory or time ran out"
+                f"{error.allowed_failures + 1} workers died, one after the other, while they ran it, most likely "
+                "killed because memory or time ran out"
             )
             hint = "give each worker more of it, and run the same command again: finished tasks are kept"
         else:

@@ -12,11 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.config import IngestConfig, Recipe
+from pipeline.config import IngestConfig
 from pipeline.engines.execution import ProcessExecutor, make_executor
 from pipeline.engines.job_queue import JobQueue
 from pipeline.engines.stage import SilentWatcher
 from pipeline.formats.manifest import read_manifest
+from pipeline.recipe import Recipe
 from pipeline.workflow import run_recipe
 
 pytestmark = [

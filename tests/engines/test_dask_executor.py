@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.cli import main
-from pipeline.config import IngestConfig, Recipe
+from pipeline.config import IngestConfig
 from pipeline.console import Console, Mode
 from pipeline.engines import dask_cluster
 from pipeline.engines.dask_executor import NUM_RETRIES, make_dask_executor, work
@@ -24,11 +24,16 @@ from pipeline.engines.stage import Round, Task, TaskResult
 from pipeline.errors import ConfigurationError, ExecutionError, InputFormatError
 from pipeline.formats.manifest import Run, read_manifest
 from pipeline.progress import ProgressWatcher
+from pipeline.recipe import Recipe
 from pipeline.workflow import run_recipe
 
 
 def square(number):
     return number * number
+
+
+def doze(seconds):
+    time.sleep(seconds)
 
 
 def thread_caps():
@@ -76,10 +81,8 @@ def notes():
 
 @pytest.fixture(scope="module")
 def dask(notes):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(dask_cluster._CONFIGURATION, "distributed.scheduler.allowed-failures", 1)  # instead of 3
-        with make_executor("dask", 2, notify=notes.append) as executor:
-            yield executor
+    with make_executor("dask", 2, notify=notes.append) as executor:
+        yield executor
 
 
 def test_every_call_is_run_once_and_the_dashboard_is_told_once(dask, notes):
@@ -102,10 +105,11 @@ def test_workers_cap_their_threads_and_leave_interrupts_alone(dask):
 
 def test_workers_keep_freed_memory(dask):
     """As Dask starts them they would give it back at once, and tasks would take half as long again."""
-    assert list(dask.map([partial(os.environ.get, "MALLOC_TRIM_THRESHOLD_")])) == [(0, None)]
+    assert list(dask.map([partial(os.getenv, "MALLOC_TRIM_THRESHOLD_")])) == [(0, None)]
 
 
 def test_relative_paths_begin_where_the_command_was_given(dask, tmp_path, monkeypatch):
+    assert list(dask.map([partial(square, 1)])) == [(0, 1)]  # the workers have started, elsewhere
     monkeypatch.chdir(tmp_path)
     Path("here").touch()
     assert list(dask.map([partial(is_there, "here")])) == [(0, True)]
@@ -143,14 +147,6 @@ def test_a_killed_worker_costs_nothing_but_time(dask, tmp_path):
     assert dict(dask.map(calls)) == {0: "once"} | {number: number * number for number in range(1, 9)}
 
 
-def test_a_call_that_kills_every_worker_is_named_and_the_rest_is_done(dask, tmp_path):
-    found, error = collect([partial(die_at_first, tmp_path, "deadly", 99), *[partial(square, 3)] * 3], dask)
-    assert found == [1, 2, 3], "a neighbour was blamed"
-    assert re.match(r"die_at_first\(.*'deadly'.*: 2 workers died one after the other while they ran it", error.message)
-    assert "finished tasks are kept" in error.hint
-    assert dict(dask.map([partial(square, 2)])) == {0: 4}
-
-
 def collect(calls, executor):
     found = []
     try:
@@ -159,6 +155,23 @@ def collect(calls, executor):
     except (ExecutionError, InputFormatError) as error:
         return sorted(found), error
     return sorted(found), None
+
+
+def allow(number, dask_scheduler):
+    dask_scheduler.allowed_failures = number
+
+
+def test_a_call_that_kills_every_worker_is_named_and_the_rest_is_done(dask, tmp_path):
+    client = dask._connected()
+    client.run_on_scheduler(partial(allow, 0))  # so that every neighbour is suspected at once
+    try:
+        found, error = collect([partial(die_at_first, tmp_path, "deadly", 99), *[partial(doze, 0.5)] * 3], dask)
+    finally:
+        client.run_on_scheduler(partial(allow, 3))
+    assert found == [1, 2, 3], "a neighbour was blamed"
+    assert re.match(r"die_at_first\(.*'deadly'.*: 1 workers died, .*while they ran it", error.message)
+    assert "finished tasks are kept" in error.hint
+    assert (tmp_path / "deadly").stat().st_size == 2, "once with neighbours, once alone"
 
 
 def test_a_call_that_always_fails_is_tried_again_then_named_with_the_rest_done(dask, tmp_path):
@@ -250,7 +263,7 @@ def running(tmp_path):
         assert wait_until(file.exists, seconds=20)
         yield file, processes
         for process in processes:
-            process.terminate()
+            process.kill()  # a worker that is asked looks for its scheduler first
             process.wait(20)
 
 

@@ -16,11 +16,11 @@ from pathlib import Path
 import pytest
 
 from pipeline.cli import main
-from pipeline.config import read_recipe
 from pipeline.engines import dask_cluster
 from pipeline.engines.execution import make_executor
 from pipeline.engines.stage import SilentWatcher
 from pipeline.formats.manifest import read_manifest
+from pipeline.recipe import read_recipe
 from pipeline.site_config import read_site
 from pipeline.workflow import run_recipe
 
