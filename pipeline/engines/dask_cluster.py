@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from pipeline.engines.job_queue import BATCH_SYSTEMS, JobQueue
+from pipeline.engines.job_queue import BATCH_SYSTEMS, DASK_BYTES, JobQueue
 from pipeline.engines.resources import DEFAULT_SHARE, SMALLEST_SHARE
 from pipeline.errors import ConfigurationError, ExecutionError, MissingExtraError
 
@@ -48,6 +48,8 @@ class Workers(Protocol):
     """At most, as far as it is known."""
     worker_bytes: int
     """Memory of a call."""
+    memory: int | None
+    """Bytes of a worker, its process included, that it cannot go beyond; None: nobody asked to keep to any."""
     num_threads: int
     """Threads of a call."""
 
@@ -71,6 +73,7 @@ class LocalWorkers:
     num_workers: int
     worker_bytes: int
     num_threads: int
+    memory: int | None = None
     name: str = "--executor dask"
 
     def connect(self, stack: ExitStack) -> "Client":
@@ -112,6 +115,7 @@ class JobWorkers:
         self.name = f"--scheduler {system}"
         self.num_workers = self._jobs[1] * site.num_processes
         self.worker_bytes = site.worker_bytes
+        self.memory: int | None = site.worker_bytes + DASK_BYTES
         self.num_threads = site.num_threads
 
     def connect(self, stack: ExitStack) -> "Client":
@@ -185,6 +189,7 @@ class RunningWorkers:
         workers = self._client.scheduler_info(n_workers=-1)["workers"].values()
         self.num_workers = sum(worker["nthreads"] for worker in workers)
         self.worker_bytes = min(_share_of(worker) for worker in workers)
+        self.memory = self.worker_bytes if all(worker["memory_limit"] for worker in workers) else None
         self.num_threads = 1
 
     def connect(self, stack: ExitStack) -> "Client":

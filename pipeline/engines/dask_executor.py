@@ -32,7 +32,7 @@ from pipeline.engines.dask_cluster import JobWorkers, LocalWorkers, RunningWorke
 from pipeline.engines.execution import Call, describe_call
 from pipeline.engines.job_queue import BATCH_SYSTEMS, JobQueue
 from pipeline.engines.process import prepare_process
-from pipeline.engines.resources import granted_cpus, limit_threads, share_memory
+from pipeline.engines.resources import granted_cpus, limit_threads, share_memory, too_little_memory
 from pipeline.errors import ConfigurationError, DataError, ExecutionError, PipelineError
 
 NUM_RETRIES = 2
@@ -67,14 +67,17 @@ class DaskExecutor:
         if functions:
             self._start()
 
-    def map(self, calls: Sequence[Call]) -> Iterator[tuple[int, Any]]:
+    def map(self, calls: Sequence[Call], *, task_bytes: int = 0) -> Iterator[tuple[int, Any]]:
         """Run the calls side by side; those that failed for good are told when the others are done.
 
         Raises:
             PipelineError: The failure of the first of them.
+            ConfigurationError: A worker has not the memory for one.
         """
         if not calls:
             return
+        if self._workers.memory is not None and task_bytes > self._workers.memory:
+            raise too_little_memory(task_bytes, self._workers.memory, "a Dask worker has")
         client = self._connected()
         failures: dict[int, PipelineError] = {}
         suspects: list[int] = []
@@ -298,6 +301,7 @@ def make_dask_executor(
         share = share_memory(wanted, memory)
         threads = max(1, granted_cpus() // share.num_workers)
         local = LocalWorkers(num_workers=share.num_workers, worker_bytes=share.worker_bytes, num_threads=threads)
+        local.memory = None if memory is None else share.worker_bytes
         return DaskExecutor(local, notify)
     if memory is not None:
         raise ConfigurationError(

@@ -16,12 +16,13 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from functools import partial
+from itertools import islice
 from multiprocessing.connection import wait as wait_for_sentinels
 from typing import Any, Protocol, Self
 
 from pipeline.engines.job_queue import JobQueue
 from pipeline.engines.process import prepare_process
-from pipeline.engines.resources import DEFAULT_SHARE, granted_cpus, limit_threads, share_memory
+from pipeline.engines.resources import DEFAULT_SHARE, granted_cpus, limit_threads, share_memory, tasks_at_once
 from pipeline.errors import ConfigurationError, ExecutionError
 
 Call = Callable[[], Any]
@@ -39,11 +40,19 @@ class Executor(Protocol):
         """Let workers start and load what they will need, beside what the caller does next; no functions: do not."""
         ...
 
-    def map(self, calls: Sequence[Call]) -> Iterator[tuple[int, Any]]:
+    def map(self, calls: Sequence[Call], *, task_bytes: int = 0) -> Iterator[tuple[int, Any]]:
         """Index and result of each call, in order of completion.
 
-        An exception of a call is raised here: the first one at once, after which no further call is started, or, where
-        machines are many and nobody waits beside them, when the others are done.
+        No more of them run at a time than the memory holds that was asked to be kept to. An exception of a call is
+        raised here: the first one at once, after which no further call is started, or, where machines are many and
+        nobody waits beside them, when the others are done.
+
+        Args:
+            calls: To run.
+            task_bytes: Memory that each needs, its process included; 0: it keeps to ``worker_bytes``.
+
+        Raises:
+            ConfigurationError: There is not enough memory for one.
         """
         ...
 
@@ -55,16 +64,18 @@ class Executor(Protocol):
 class SerialExecutor:
     """One call after another, in this process."""
 
-    def __init__(self, num_workers: int = 1, worker_bytes: int = DEFAULT_SHARE) -> None:
+    def __init__(self, num_workers: int = 1, worker_bytes: int = DEFAULT_SHARE, memory: int | None = None) -> None:
         self.num_workers = 1
         self.worker_bytes = worker_bytes
+        self._memory = memory
         del num_workers  # the same signature as every executor; one is all there is
 
     def warm_up(self, functions: Sequence[Callable[..., Any]]) -> None:
         """Nothing to start."""
 
-    def map(self, calls: Sequence[Call]) -> Iterator[tuple[int, Any]]:
+    def map(self, calls: Sequence[Call], *, task_bytes: int = 0) -> Iterator[tuple[int, Any]]:
         """Run the calls in order."""
+        tasks_at_once(task_bytes, 1, self._memory)
         for index, call in enumerate(calls):
             yield index, call()
 
@@ -85,9 +96,10 @@ class ProcessExecutor:
         ExecutionError: A worker died, for instance killed because memory ran out.
     """
 
-    def __init__(self, num_workers: int, worker_bytes: int = DEFAULT_SHARE) -> None:
+    def __init__(self, num_workers: int, worker_bytes: int = DEFAULT_SHARE, memory: int | None = None) -> None:
         self.num_workers = num_workers
         self.worker_bytes = worker_bytes
+        self._memory = memory
         self._pool: ProcessPoolExecutor | None = None
 
     def warm_up(self, functions: Sequence[Callable[..., Any]]) -> None:
@@ -97,18 +109,24 @@ class ProcessExecutor:
             for _ in range(self.num_workers):
                 pool.submit(_load, tuple(functions))
 
-    def map(self, calls: Sequence[Call]) -> Iterator[tuple[int, Any]]:
+    def map(self, calls: Sequence[Call], *, task_bytes: int = 0) -> Iterator[tuple[int, Any]]:
         """Run the calls side by side."""
-        if len(calls) <= 1 or self.num_workers == 1:
+        at_once = tasks_at_once(task_bytes, self.num_workers, self._memory)
+        if len(calls) <= 1 or at_once == 1:
             yield from SerialExecutor().map(calls)
             return
         pool = self._started()
-        pending: dict[Future[Any], int] = {pool.submit(call): index for index, call in enumerate(calls)}
+        remaining = enumerate(calls)
+        # Unless memory is short, calls wait in the pool, where a worker finds the next one at once.
+        first = islice(remaining, at_once if at_once < self.num_workers else None)
+        pending: dict[Future[Any], int] = {pool.submit(call): index for index, call in first}
         try:
             while pending:
                 finished, _ = wait(pending, return_when=FIRST_COMPLETED)
                 for future in finished:
-                    yield pending.pop(future), future.result()
+                    index, result = pending.pop(future), future.result()
+                    pending |= {pool.submit(call): number for number, call in islice(remaining, 1)}
+                    yield index, result
         except BrokenProcessPool as error:
             self._stop()
             raise ExecutionError(
@@ -207,7 +225,7 @@ def make_executor(
     limit_threads(granted_cpus())
     wanted = 1 if name == "serial" else num_workers or granted_cpus()
     share = share_memory(wanted, memory)
-    return EXECUTORS[name](share.num_workers, share.worker_bytes)
+    return EXECUTORS[name](share.num_workers, share.worker_bytes, memory)
 
 
 def _say_nothing(sentence: str) -> None:
@@ -217,4 +235,7 @@ def _say_nothing(sentence: str) -> None:
 DASK = "dask"
 """Name of the executor that is not made from a number of workers and their memory alone."""
 
-EXECUTORS: dict[str, Callable[[int, int], Executor]] = {"serial": SerialExecutor, "processes": ProcessExecutor}
+EXECUTORS: dict[str, Callable[[int, int, int | None], Executor]] = {
+    "serial": SerialExecutor,
+    "processes": ProcessExecutor,
+}

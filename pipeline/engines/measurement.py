@@ -21,6 +21,8 @@ if sys.platform != "win32":  # where memory is not known
 
 _STATUS = Path("/proc/self/status")
 _UNIT = 1 if sys.platform == "darwin" else 1024
+_NOISE = 4 << 20
+"""Bytes: Linux counts pages on each processor apart, and what it tells differs a little from one time to the next."""
 
 
 class Measurement(BaseModel):
@@ -63,10 +65,10 @@ class Stopwatch:
     def read(self) -> Measurement:
         """What was used up to now."""
         before, after = self._before, _usage()
-        peak, is_of_task = after.peak, after.peak > before.peak
+        peak, is_of_task = after.peak, after.peak > before.peak + _NOISE
         # The peak of programs is that of all there ever were: it says something of this task only if it ran one.
         if after.seconds_of_programs > before.seconds_of_programs and after.peak_of_programs > peak:
-            peak, is_of_task = after.peak_of_programs, after.peak_of_programs > before.peak_of_programs
+            peak, is_of_task = after.peak_of_programs, after.peak_of_programs > before.peak_of_programs + _NOISE
         return Measurement(
             started=self._started,
             seconds=round(time.perf_counter() - self._begin, 6),

@@ -30,6 +30,9 @@ SMALLEST_SHARE = 250_000_000
 DEFAULT_SHARE = 512_000_000
 """Bytes of a worker where nothing was asked for."""
 
+_WAITING_BYTES = 120_000_000
+"""Of a process that only waits for others."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Share:
@@ -78,6 +81,38 @@ def share_memory(num_workers: int, memory: int | None) -> Share:
     num_workers = min(num_workers, max(1, affordable - 1))
     num_processes = num_workers + 1 if num_workers > 1 else 1
     return Share(num_workers=num_workers, worker_bytes=memory // num_processes)
+
+
+def tasks_at_once(task_bytes: int, num_workers: int, memory: int | None) -> int:
+    """How many tasks may run side by side.
+
+    Args:
+        task_bytes: Memory that one needs, the process that runs it included; 0: it keeps to any share.
+        num_workers: Processes.
+        memory: Bytes for the whole tree of processes; None: nobody asked to keep to any.
+
+    Raises:
+        ConfigurationError: There is not enough for one.
+    """
+    if memory is None or not task_bytes:
+        return num_workers
+    if task_bytes > memory:
+        raise too_little_memory(task_bytes, memory, "--memory allows")
+    return max(1, min(num_workers, (memory - _WAITING_BYTES) // task_bytes))
+
+
+def too_little_memory(task_bytes: int, memory: int, said: str) -> ConfigurationError:
+    """The error that a task of a stage does not fit.
+
+    Args:
+        task_bytes: What it needs.
+        memory: What there is.
+        said: Who says so.
+    """
+    return ConfigurationError(
+        f"a task of this stage needs about {task_bytes / 1e6:,.0f} MB of memory, {said} {memory / 1e6:,.0f} MB",
+        hint="allow more, or ingest again into smaller parts (records_per_part under [ingest] of a recipe)",
+    )
 
 
 def granted_cpus() -> int:

@@ -203,7 +203,7 @@ def _run_round(current: Round, folder: Path, executor: Executor, watcher: Watche
     watcher.round_started(log.stage, current.label, len(results), len(kept))
     calls = [_TaskCall(current.tasks[index], folder) for index in missing]
     try:
-        for position, result in executor.map(calls):
+        for position, result in executor.map(calls, task_bytes=current.task_bytes):
             results[missing[position]] = result
             name = current.tasks[missing[position]].name
             log.task_done(name, result)

@@ -61,6 +61,8 @@ class Round:
     tasks: Sequence[Task]
     warnings: Sequence[str] = ()
     """What earlier rounds showed that a person should know."""
+    task_bytes: int = 0
+    """Memory that one task needs, its process included; 0: it keeps to what it is told."""
 
 
 Rounds = Generator[Round, list[TaskResult], Manifest]

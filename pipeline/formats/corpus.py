@@ -22,7 +22,7 @@ import pyarrow as pa
 import xxhash
 
 from pipeline.formats.content import string_bytes
-from pipeline.formats.manifest import File
+from pipeline.formats.manifest import File, Manifest
 from pipeline.formats.parquet import RowGroupWriter, read_columns
 from pipeline.formats.storage import atomic_path, file_digest
 
@@ -144,6 +144,12 @@ def read_part(path: Path) -> CorpusPart:
         record_key=table.column("record_key").to_numpy(),
         accession=table.column("accession"),
     )
+
+
+def largest_part(manifest: Manifest) -> tuple[int, int]:
+    """Records of the largest part of a corpus, and about how many residues it has: parts are samples of the whole."""
+    most = max((file.rows for file in manifest.tables), default=0)
+    return most, manifest.counts.get("residues", 0) * most // max(1, manifest.counts.get("records", 0))
 
 
 def joined_strings(column: pa.ChunkedArray) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:

@@ -142,3 +142,29 @@ def test_slurm_limits_the_processors(monkeypatch):
     assert granted_cpus() == 1
     monkeypatch.setenv("SLURM_CPUS_PER_TASK", "100000")
     assert granted_cpus() <= (os.cpu_count() or 1)
+
+
+def stamp(folder, number):
+    """Whoever runs beside this call leaves a file at the same time."""
+    mine = folder / f"{number}"
+    mine.touch()
+    time.sleep(0.05)
+    beside = len(list(folder.iterdir()))
+    mine.unlink()
+    return beside
+
+
+@pytest.mark.parametrize(("memory", "most"), [(None, 3), (900, 2), (500, 1)])
+def test_no_more_calls_run_at_once_than_memory_holds(tmp_path, memory, most):
+    executor = ProcessExecutor(3, 400_000_000, None if memory is None else memory * 10**6)
+    with executor:
+        found = dict(executor.map([partial(stamp, tmp_path, number) for number in range(12)], task_bytes=350_000_000))
+    assert sorted(found) == list(range(12))
+    assert max(found.values()) <= most
+    assert most != 1 or max(found.values()) == 1
+
+
+@pytest.mark.parametrize("name", EXECUTORS)
+def test_a_call_that_does_not_fit_is_refused_before_any_runs(name):
+    with make_executor(name, 1, 600_000_000) as executor, pytest.raises(ConfigurationError, match="about 700 MB"):
+        list(executor.map([die], task_bytes=700_000_000))

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.engines.execution import ProcessExecutor, SerialExecutor, make_executor
-from pipeline.engines.resources import DEFAULT_SHARE, SMALLEST_SHARE, parse_size, share_memory
+from pipeline.engines.resources import DEFAULT_SHARE, SMALLEST_SHARE, parse_size, share_memory, tasks_at_once
 from pipeline.errors import ConfigurationError
 
 
@@ -59,3 +59,26 @@ def test_executors_know_their_share():
     assert (type(serial), serial.num_workers, serial.worker_bytes) == (SerialExecutor, 1, 10**9)
     several = make_executor("processes", 8, 10**9)
     assert (type(several), several.num_workers, several.worker_bytes) == (ProcessExecutor, 3, 250_000_000)
+
+
+@pytest.mark.parametrize(
+    ("task", "workers", "memory", "expected"),
+    [
+        (500, 8, None, 8),
+        (0, 8, 300, 8),
+        (500, 8, 5000, 8),
+        (500, 8, 2200, 4),
+        (500, 8, 700, 1),
+        (500, 8, 500, 1),
+        (500, 1, 10_000, 1),
+    ],
+)
+def test_no_more_tasks_at_once_than_memory_holds(task, workers, memory, expected):
+    memory_bytes = None if memory is None else memory * 10**6
+    assert tasks_at_once(task * 10**6, workers, memory_bytes) == expected
+
+
+def test_a_task_that_does_not_fit_is_refused_with_both_numbers():
+    with pytest.raises(ConfigurationError, match="needs about 500 MB of memory, --memory allows 499 MB") as caught:
+        tasks_at_once(500_000_000, 4, 499_000_000)
+    assert "records_per_part" in caught.value.hint

@@ -50,8 +50,8 @@ def expected_counts(manifest: Manifest, found: dict[str, int]) -> dict[str, int]
     counts = {key: number for key, number in found.items() if key != "files"}
     whole = manifest.counts.get("alignments_left_out", 0)
     rows = sum(manifest.reasons.values()) - whole
-    read = {"alignments_read": counts["alignments"] + whole, "rows_read": counts["rows"] + rows}
-    return counts | read | {"rows_left_out": rows}
+    read = {"alignments_read": counts["alignments"] + whole, "aligned_rows_read": counts["aligned_rows"] + rows}
+    return counts | read | {"aligned_rows_left_out": rows}
 
 
 def _checked(folder: Path, file: File, configuration: dict[str, Any], place: tuple[int, int]) -> Checked:
@@ -62,7 +62,7 @@ def _checked(folder: Path, file: File, configuration: dict[str, Any], place: tup
         return Checked(counts={"files": 1}, findings=tuple(findings))
     sizes = [metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)]
     findings += _check_groups(file, sizes, configuration.get(GROUP_SETTING))
-    counts: Counter[str] = Counter(files=1, alignments=0, rows=0, residues=0)
+    counts: Counter[str] = Counter(files=1, alignments=0, aligned_rows=0, residues=0)
     most = {"most_rows": 0, "most_columns": 0}
     hasher, keys = ContentHasher(), []
     for table in _tables(path, metadata):
@@ -70,7 +70,7 @@ def _checked(folder: Path, file: File, configuration: dict[str, Any], place: tup
         for at, stored in enumerate(stored_alignments(table, path)):
             keys.append(stored.key)
             depth, width = stored.letters.shape
-            counts.update(alignments=1, rows=depth, residues=int(np.count_nonzero(stored.letters != GAP)))
+            counts.update(alignments=1, aligned_rows=depth, residues=int(np.count_nonzero(stored.letters != GAP)))
             most = {"most_rows": max(most["most_rows"], depth), "most_columns": max(most["most_columns"], width)}
             findings += [
                 Finding(path=file.path, message=f"alignment {len(keys) - 1}: {broken}")
