@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.text import Text
 
 from pipeline import options
 from pipeline.console import Console, bytes_text, column_table, count, duration_text
@@ -14,7 +15,7 @@ from pipeline.formats.report_words import printable
 from pipeline.session import speaking
 
 if TYPE_CHECKING:
-    from pipeline.stages.status import ArtefactStatus, Attempt
+    from pipeline.stages.status import ArtefactStatus, Attempt, TaskUse
 
 
 def status(
@@ -48,7 +49,7 @@ def status_document(path: Path, statuses: Sequence["ArtefactStatus"]) -> dict[st
 
 def show_status(path: Path, statuses: Sequence["ArtefactStatus"], console: Console, *, now: datetime) -> None:
     """How far artefacts are, for a person; the last line says what to do."""
-    columns = ("artefact", "state", "round", "tasks", "time left", "last progress", "by", "peak memory")
+    columns = ("artefact", "state", "round", "tasks", "time left", "last progress", "peak memory")
     console.show(column_table(str(path), columns, [_row(status, now) for status in statuses]))
     slowest = [
         (Path(status.path).name, use.round, use.task, *_use_cells(use)) for status in statuses for use in status.slowest
@@ -57,9 +58,9 @@ def show_status(path: Path, statuses: Sequence["ArtefactStatus"], console: Conso
         console.show("")
         heads = ("artefact", "round", "task", "time", "of processors", "written", "peak memory", "host")
         console.show(column_table("slowest tasks", heads, slowest))
-    for status in statuses:
-        for sentence in _sentences(status, now):
-            console.note(sentence)
+    sentences = [sentence for status in statuses for sentence in _sentences(status, now)]
+    for sentence in ["", *sentences] if sentences else []:
+        console.show(Text(sentence))
     states = Counter(status.state.value for status in statuses)
     told = ", ".join(f"{number} {state}" for state, number in states.items())
     stopped = states["failed"] + states["interrupted"]
@@ -76,7 +77,6 @@ def _row(status: "ArtefactStatus", now: datetime) -> tuple[str, ...]:
         f"{progress.num_done:,} of {progress.num_tasks:,}" if progress is not None else _all_tasks(status),
         duration_text(left) if left else "",
         _ago(attempt.last_progress, now) if attempt is not None else "",
-        _who(attempt) if attempt is not None else "",
         bytes_text(largest.peak_memory) if largest is not None else "",
     )
 
@@ -86,12 +86,14 @@ def _all_tasks(status: "ArtefactStatus") -> str:
 
 
 def _who(attempt: "Attempt") -> str:
-    return f"process {attempt.pid} on {printable(attempt.host)}, {attempt.executor}, attempt {attempt.number}"
+    workers = f"{attempt.executor}, {count(attempt.num_workers, 'workers')}"
+    return f"process {attempt.pid} on {printable(attempt.host)} ({workers}), attempt {attempt.number}"
 
 
-def _use_cells(use: Any) -> tuple[str, ...]:
+def _use_cells(use: "TaskUse") -> tuple[str, ...]:
     times = (duration_text(use.seconds), duration_text(use.processor_seconds))
-    return (*times, bytes_text(use.num_bytes), bytes_text(use.peak_memory), printable(use.host))
+    memory = f"{'' if use.is_peak_of_task else 'at most '}{bytes_text(use.peak_memory)}"
+    return (*times, bytes_text(use.num_bytes), memory, printable(use.host))
 
 
 def _ago(then: datetime, now: datetime) -> str:
@@ -100,9 +102,12 @@ def _ago(then: datetime, now: datetime) -> str:
 
 def _sentences(status: "ArtefactStatus", now: datetime) -> Iterator[str]:
     """What the table has no room for."""
-    if status.evidence == "heartbeat" and status.attempt is not None:
-        heard = _ago(status.attempt.last_sign_of_life, now)
-        yield f"{status.path}: its lock is not seen here, but the run was heard of {heard}"
+    attempt = status.attempt
+    if attempt is not None and status.state.value != "done":
+        yield f"{status.path}: {_who(attempt)}, began {_ago(attempt.started, now)}"
+        if status.evidence == "heartbeat":
+            heard = _ago(attempt.last_sign_of_life, now)
+            yield f"{status.path}: its lock is not seen here, but the run was heard of {heard}"
     if status.progress is not None and status.progress.num_failed:
         yield f"{status.path}: {count(status.progress.num_failed, 'tasks')} failed"
     if status.failure is not None:

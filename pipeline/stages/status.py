@@ -72,7 +72,9 @@ class TaskUse(_Model):
     num_bytes: int
     """Written."""
     peak_memory: int
-    """Bytes, of the process; see ``engines.measurement``."""
+    """Bytes, of the process that it ran in."""
+    is_peak_of_task: bool
+    """Whether the task itself came to them: else it needed at most as much."""
     host: str
 
 

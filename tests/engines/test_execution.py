@@ -75,6 +75,25 @@ def test_one_call_needs_no_process(processes):
     assert list(processes.map([os.getpid])) == [(0, os.getpid())]
 
 
+class Handed(list):
+    """Calls, and how many of them were asked for."""
+
+    number = 0
+
+    def __iter__(self):
+        for call in super().__iter__():
+            self.number += 1
+            yield call
+
+
+def test_of_many_calls_few_are_handed_over(processes):
+    calls = Handed([partial(square, number) for number in range(500)])
+    results = processes.map(calls)
+    first = next(results)
+    assert calls.number <= 20, "what is done costs more with each call that waits for it"
+    assert dict([first, *results]) == {number: number * number for number in range(500)}
+
+
 def test_an_error_crosses_the_border_with_its_hint(processes):
     with pytest.raises(InputFormatError, match=r"x\.fasta: expected something else") as caught:
         list(processes.map([partial(refuse, "x.fasta"), partial(square, 2)]))

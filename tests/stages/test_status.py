@@ -78,7 +78,7 @@ def test_a_run_that_works_is_killed_resumed_and_done(tmp_path, capsys):
         code, told, _ = text_of([out], capsys)
         assert code == 0
         assert "2 of 4" in told
-        assert f"process {process.pid} on {socket.gethostname()}, serial, attempt 1" in told
+        assert f"process {process.pid} on {socket.gethostname()} (serial, 1 worker), attempt 1, began" in told
         process.send_signal(signal.SIGKILL)
         process.wait()
     before = names(out)
@@ -112,10 +112,10 @@ def test_a_task_that_failed_is_named_with_its_error(tmp_path, capsys):
     assert status.failure.error.startswith("task 1: expected")
     code, told, err = text_of([out], capsys)
     assert code == 1
-    assert "failed" in told
-    assert "task task-1 failed" in err
-    assert "a number (look at it)" in err
-    assert "\x1b" not in err
+    assert "task task-1 failed" in told
+    assert "a number (look at it)" in told
+    assert "\x1b" not in told
+    assert "run the same command again" in err
     code, told, err = text_of([out, "--json"], capsys)
     document = json.loads(told)
     assert (code, err, document["has_failed"]) == (1, "", True)
@@ -139,6 +139,15 @@ def test_a_task_that_failed_elsewhere_is_told_before_the_round_ends(tmp_path):
         (out / ".tasks" / "failed" / "task-1.json").write_text(json.dumps(failure))
         (status,) = status_of(out)
         assert (status.state, status.has_failed, status.failure.error) == (State.RUNNING, True, "worker: no room")
+
+
+def test_a_task_that_was_tried_again_did_not_fail(killed):
+    """Dask tries twice more: the failure of the first time is in the files until the round ends."""
+    entry = next(json.loads(line) for line in (killed / LOG_NAME).read_text().splitlines() if '"task-0"' in line)
+    (killed / ".tasks" / "failed").mkdir()
+    (killed / ".tasks" / "failed" / "task-0.json").write_text(json.dumps({**entry, "error": "once"}))
+    (status,) = status_of(killed)
+    assert (status.failure, status.has_failed, status.progress.num_failed) == (None, False, 0)
 
 
 @pytest.fixture(scope="module")
@@ -168,7 +177,7 @@ def test_a_run_elsewhere_lives_while_it_is_heard_of(killed, age, state, capsys):
     assert status.state is state
     assert status.evidence == ("heartbeat" if state is State.RUNNING else None)
     if state is State.RUNNING:
-        assert "its lock is not seen here, but the run was heard of" in text_of([killed], capsys)[2]
+        assert "its lock is not seen here, but the run was heard of" in text_of([killed], capsys)[1]
 
 
 def test_an_orderly_end_elsewhere_is_no_sign_of_life(killed):

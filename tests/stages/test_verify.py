@@ -15,6 +15,7 @@ from pipeline.engines.task_log import LOG_NAME
 from pipeline.errors import ArtefactError
 from pipeline.formats.content import ContentHasher
 from pipeline.formats.manifest import fingerprint_of, read_manifest, write_manifest
+from pipeline.formats.shard_footers import footer_name, write_footer
 from pipeline.formats.shards import ShardFile, ShardWriter
 from pipeline.formats.storage import file_digest
 from pipeline.stages.verify.stage import verify
@@ -62,6 +63,8 @@ def rewrite_shard(folder, change):
     with ShardWriter(path, metadata, rows_per_group=4) as writer:
         writer.write(changed)
     reseal(folder, "shards", path, content=hasher.hexdigest())
+    footer = write_footer(folder / "shards", f"data/{path.name}")
+    reseal(folder, "shards", folder / "shards" / footer.path, content=footer.content)
 
 
 @pytest.mark.parametrize("kind", ["corpus", "plan", "shards"])
@@ -158,7 +161,23 @@ def test_two_shards_swapped_are_found(copy):
     first, second = one.read_bytes(), two.read_bytes()
     one.write_bytes(second)
     two.write_bytes(first)
-    assert {finding.path for finding in check(copy / "shards").findings} == {f"data/{one.name}", f"data/{two.name}"}
+    found = {finding.path for finding in check(copy / "shards").findings}
+    assert {path for path in found if path.startswith("data/")} == {f"data/{one.name}", f"data/{two.name}"}
+    assert {path for path in found if not path.startswith("data/")} <= {footer_name(one.name), footer_name(two.name)}
+
+
+def test_a_footer_of_another_shard_is_found_though_digests_fit(copy):
+    """Every shard is whole, and readers from afar would still be sent astray."""
+    one, two = sorted((copy / "shards" / "footers").iterdir())[:2]
+    first, second = one.read_bytes(), two.read_bytes()
+    one.write_bytes(second)
+    two.write_bytes(first)
+    for path in (one, two):
+        reseal(copy, "shards", path, content=file_digest(path)[1])
+    findings = check(copy / "shards").findings
+    assert {(finding.path, finding.message.partition(" of ")[0]) for finding in findings} == {
+        (f"footers/{path.name}", "expected the footer") for path in (one, two)
+    }
 
 
 def replace_row(columns, row, source):

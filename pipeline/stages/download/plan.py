@@ -19,6 +19,7 @@ from urllib.parse import unquote, urlsplit
 
 from pipeline.config import DownloadConfig
 from pipeline.engines.origin import without_secrets
+from pipeline.engines.task_log import LOG_NAME
 from pipeline.errors import ConfigurationError, InputFormatError, TransferError
 from pipeline.formats.checksums import Checksum, parse_checksum
 from pipeline.formats.manifest import MANIFEST_NAME, RUN_NAME
@@ -219,7 +220,7 @@ def _plan_of_address(config: DownloadConfig) -> DownloadPlan:
 def _file_name(address: str) -> str:
     path = unquote(urlsplit(address).path) if "://" in address else address
     name = PurePosixPath(path).name
-    if not re.fullmatch(r"[^\x00-\x1f/.][^\x00-\x1f/]*", name) or name in {MANIFEST_NAME, RUN_NAME}:
+    if not re.fullmatch(r"[^\x00-\x1f/.][^\x00-\x1f/]*", name) or name in {MANIFEST_NAME, RUN_NAME, LOG_NAME}:
         raise ConfigurationError(
             f"{without_secrets(address)}: expected an address that ends in the name of a file, found {name!r}"
         )

@@ -108,7 +108,10 @@ class _SplitChecker:
                 self.account.skip()
             results.append(self.guarded_shard(file))
         result = merged(results)
-        return result if result.findings or not all_readable else merged([result, self.account.close(name)])
+        if not result.findings and all_readable:
+            result = merged([result, self.account.close(name)])
+        footers = [guarded(footer_name(file.path), partial(self._footer, file)) for file in files]
+        return merged([result, *footers])
 
     def guarded_shard(self, file: File) -> Checked:
         """One shard; a broken one does not speak against the next."""
@@ -123,7 +126,7 @@ class _SplitChecker:
             return Checked(counts={"files": 1}, findings=tuple(findings))
         shard = ShardFile(self.folder / file.path)
         hasher = ContentHasher()
-        results = [self._metadata(file, shard), guarded(footer_name(file.path), partial(self._footer, file))]
+        results = [self._metadata(file, shard)]
         for first_row, table in shard.read_tables(max(1, _TOKENS_AT_ONCE // shard.metadata.length)):
             hasher.update(table)
             results.append(self._rows(file.path, shard, first_row, table))
