@@ -10,7 +10,6 @@ from typing import Any
 
 import pyarrow as pa
 
-from pipeline.config import Recipe
 from pipeline.engines.job_queue import JobQueue
 from pipeline.formats.alignments import ALIGNMENTS_SCHEMA
 from pipeline.formats.clusters import clusters_schema
@@ -18,6 +17,8 @@ from pipeline.formats.corpus import CORPUS_SCHEMA
 from pipeline.formats.manifest import Manifest, Run
 from pipeline.formats.plan import PLAN_SCHEMA
 from pipeline.formats.shards import LAYOUTS, ShardMetadata, shard_schema
+from pipeline.formats.splits import SPLITS_SCHEMA
+from pipeline.recipe import Recipe
 
 
 def schema_documents() -> dict[str, str]:
@@ -31,6 +32,7 @@ def schema_documents() -> dict[str, str]:
         "alignments.arrow.json": _columns(ALIGNMENTS_SCHEMA),
         # Each finer level has the first three columns once more, with _2, _3 … behind their names.
         "clusters.arrow.json": _columns(clusters_schema(1)),
+        "splits.arrow.json": _columns(SPLITS_SCHEMA),
         "plan.arrow.json": _columns(PLAN_SCHEMA),
         **{f"shards-{layout}.arrow.json": _columns(shard_schema(_example(layout))) for layout in LAYOUTS},
     }

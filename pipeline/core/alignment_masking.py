@@ -56,7 +56,8 @@ def mask_cells(
     """
     bits = _draws(PURPOSE_MASK, cells, seed, epoch)
     selected = (bits >> np.uint64(32)) < _share(rate)
-    labels = np.where(selected, tokens, IGNORED).astype(label_type)
+    labels: npt.NDArray[Any] = np.full(tokens.shape, IGNORED, dtype=label_type)
+    labels[selected] = tokens[selected]
     lower = bits & _LOWER_HALF
     is_masked = selected & (lower < _share(fate.corruption.mask))
     is_replaced = selected & ~is_masked & (lower < _share(fate.corruption.mask + fate.corruption.random))

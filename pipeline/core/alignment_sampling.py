@@ -16,7 +16,7 @@ published: here a window is drawn. Rows that were drawn stand in the order of th
 package.
 
 Rows and window depend on (seed, epoch, alignment key), on the alignment's shape and on the limits, and on nothing else.
-Cost: 40 ns a row of the alignment.
+Cost: 0.1 ms an alignment and 80 ns a row of it.
 """
 
 from dataclasses import dataclass
@@ -78,10 +78,13 @@ def sample_alignment(
     """
     num_columns = min(width, min(limits.max_columns, limits.max_tokens) - num_special)
     num_rows = min(depth, limits.max_rows, limits.max_tokens // (num_columns + num_special))
+    keys = np.array([key], dtype=np.uint64)  # no plain integer: those of many alignments would crowd the cache of keys
     first_column = 0
     if num_columns < width:
-        bits = draw(derive_key(PURPOSE_CROP, seed, epoch, key), 0)
-        first_column = int(below(bits, width - num_columns + 1))
-    keys = derive_key(PURPOSE_ALIGNMENT_ROWS, seed, epoch, key).reshape(1)
-    others = random_subsets(keys, np.array([depth - 1]), np.array([num_rows - 1]))
+        bits = draw(derive_key(PURPOSE_CROP, seed, epoch, keys), 0)
+        first_column = int(below(bits, width - num_columns + 1)[0])
+    if num_rows == depth:
+        return AlignmentSample(np.arange(depth), first_column, num_columns)
+    row_keys = derive_key(PURPOSE_ALIGNMENT_ROWS, seed, epoch, keys)
+    others = random_subsets(row_keys, np.array([depth - 1]), np.array([num_rows - 1]))
     return AlignmentSample(np.concatenate(([0], others + 1)), first_column, num_columns)

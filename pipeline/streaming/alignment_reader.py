@@ -270,7 +270,7 @@ class AlignmentReader:
 
     def _open(self, order: EpochOrder, epoch: int, group: OpenGroup) -> _Samples:
         """What the epoch takes of the alignments of a row group, in order of offset."""
-        stored = self._alignments.read(group.file, group.group)
+        stored = self._alignments.read(group.file, group.group, group.num_rows)
         rows = order.row_order(group.place, group.num_rows).tolist()
         draws = partial(sampled, tokenizer=self._tokenizer, limits=self._limits, seed=self._seed, epoch=epoch)
         return [draws(stored[row]) for row in rows]

@@ -12,7 +12,7 @@ import numpy as np
 
 from pipeline.core.group_index import StoredGroups
 from pipeline.core.lanes import Int64Array
-from pipeline.errors import ArtefactError, ConfigurationError
+from pipeline.errors import ArtefactError, ConfigurationError, IntegrityError
 from pipeline.formats.alignments import StoredAlignment, read_group, read_metadata
 from pipeline.formats.manifest import read_manifest
 
@@ -55,15 +55,23 @@ class AlignmentSet:
         self.__dict__.update(state)
         self._keep_footers()
 
-    def read(self, file: int, group: int) -> list[StoredAlignment]:
+    def read(self, file: int, group: int, num_rows: int) -> list[StoredAlignment]:
         """The alignments of a row group.
 
         Args:
             file: Index of the file among those that have any.
             group: Row group within the file.
+            num_rows: How many there must be.
 
         Raises:
-            IntegrityError: The part is missing or damaged.
+            IntegrityError: The part is missing or damaged, or is not the one that the manifest describes.
         """
         path = self._folder / self.paths[file]
-        return read_group(path, group, metadata=self._footer(path))
+        footer = self._footer(path)
+        found = footer.row_group(group).num_rows if group < footer.num_row_groups else 0
+        if found != num_rows:
+            raise IntegrityError(
+                f"{path}: expected {num_rows} alignments in row group {group}, as the manifest says, found {found}",
+                hint="the file was changed after the alignments were made: make them again",
+            )
+        return read_group(path, group, metadata=footer)

@@ -75,7 +75,7 @@ class IngestAlignments:
         written = yield Round(label="write", tasks=tasks)
         counts |= total(written, "counts")
         left_out = sum(number for reason, number in reasons.items() if reason in LEFT_OUT_WHOLE)
-        counts |= {"alignments_left_out": left_out, "rows_left_out": sum(reasons.values()) - left_out}
+        counts |= {"alignments_left_out": left_out, "aligned_rows_left_out": sum(reasons.values()) - left_out}
         return self._manifest(folder, dict(sorted(counts.items())), reasons, written)
 
     def _read_task(self, index: int, raw: InputFile) -> Task:
@@ -113,11 +113,11 @@ class IngestAlignments:
 
 
 def _check_conservation(counts: dict[str, int]) -> None:
-    for what in ("alignments", "rows"):
+    for what in ("alignments", "aligned_rows"):
         accounted = counts[what] + counts[f"{what}_left_out"]
         if accounted != counts[f"{what}_read"]:
             raise IntegrityError(
-                f"read {counts[f'{what}_read']} {what} but can account for {accounted}",
+                f"read {counts[f'{what}_read']} {what.replace('_', ' ')} but can account for {accounted}",
                 hint="an input file changed while it was read, or this is a bug: run again with --overwrite",
             )
 

@@ -5,7 +5,9 @@
     file    ──▶ alignments ──▶ rows with strange characters out ──▶ .scratch/chunk-00000.spool
     spools  ──▶ a range of keys, in order ──▶ part-00003.parquet
 
-Memory: an alignment, three times; when a part is written, the alignments of a row group, three times.
+Memory: about ten bytes for each cell of the largest alignment, two and a half for those of a row group, and 24 for each
+alignment of the file, beside 175 MB of libraries and blocks: measured 217 MB with alignments of 20,000 rows and 300
+columns, one a row group, 310 MB with eight. From file to parts 13 µs a row of 300 columns.
 """
 
 from collections import Counter
@@ -21,7 +23,8 @@ from pipeline.config import OnInvalid
 from pipeline.core import alphabet
 from pipeline.engines.stage import SCRATCH_NAME, TaskResult
 from pipeline.errors import InputFormatError
-from pipeline.formats.aligned import ALIGNMENT_REASONS, Alignment, open_alignments
+from pipeline.formats.aligned import ALIGNMENT_REASONS, open_alignments
+from pipeline.formats.aligned_a3m import Alignment
 from pipeline.formats.alignment_spool import read_spools, spool_writer
 from pipeline.formats.alignments import ALIGNMENTS_SCHEMA, GAP, alignment_record, alignments_writer, is_strange
 from pipeline.formats.content import string_bytes
@@ -70,7 +73,7 @@ def spool_alignments(folder: Path, *, reading: AlignmentReading) -> TaskResult:
             sifted = _sifted(found, reading, counts, reasons)
             if sifted is None:
                 continue
-            counts["rows_read"] += len(found.titles)
+            counts["aligned_rows_read"] += len(found.titles)
             counts["alignments_spooled"] += 1
             counts["insertions_removed"] += found.num_insertions
             columns = parse_headers(pa.array(sifted.titles, pa.large_binary()), source=reading.source)
@@ -79,7 +82,7 @@ def spool_alignments(folder: Path, *, reading: AlignmentReading) -> TaskResult:
     reasons.update(problems.counts)
     unread = sum(number for reason, number in problems.counts.items() if reason in ALIGNMENT_REASONS)
     counts["alignments_read"] += unread
-    counts["rows_read"] += sum(problems.counts.values()) - unread
+    counts["aligned_rows_read"] += sum(problems.counts.values()) - unread
     counts["comment_lines"] += problems.num_comment_lines
     counts.update({f"skipped_{name.replace('-', '_')}": number for name, number in problems.skipped.items()})
     names = (spool, spool.replace(".spool", ".npy"))
@@ -154,7 +157,7 @@ def write_alignments_part(
         num_parts: A power of two.
         alignments_per_group: Alignments in a row group.
     """
-    counts: Counter[str] = Counter(alignments=0, rows=0, residues=0)
+    counts: Counter[str] = Counter(alignments=0, aligned_rows=0, residues=0)
     most = {"most_rows": 0, "most_columns": 0}
     pending: list[pa.RecordBatch] = []
     with alignments_writer(folder, name, alignments_per_group=alignments_per_group) as (writer, written):
@@ -176,7 +179,7 @@ def counts_of(record: pa.RecordBatch) -> dict[str, int]:
     letters = np.frombuffer(string_bytes(record.column("rows").values), dtype=np.uint8)
     return {
         "alignments": 1,
-        "rows": record.column("depth")[0].as_py(),
+        "aligned_rows": record.column("depth")[0].as_py(),
         "residues": len(letters) - int(np.count_nonzero(letters == GAP)),
     }
 
