@@ -93,7 +93,7 @@ def download(
 @options.with_workforce
 def ingest(
     files: options.InputFiles = None,
-    out: options.Out = Path("corpus"),
+    out: options.OutNamedLater = None,
     made: options.Made = "corpus",
     source: options.Source = None,
     file_format: options.Format = None,
@@ -153,9 +153,10 @@ def ingest(
             raise ConfigurationError(
                 "no input: expected FASTA files", hint="pipeline ingest proteins.fasta --out corpus/"
             )
-        outcome = make(stage_for(made, values), out, workforce=workforce, overwrite=overwrite, console=console)
+        folder = out or Path(made)
+        outcome = make(stage_for(made, values), folder, workforce=workforce, overwrite=overwrite, console=console)
         following = "pipeline pack {} --out plan/" if made == "corpus" else "pipeline verify {}"
-        tell(outcome, out, console, following.format(shlex.quote(str(out))))
+        tell(outcome, folder, console, following.format(shlex.quote(str(folder))))
 
 
 app.command()(cluster)
@@ -266,6 +267,9 @@ app.command()(status)
 @options.with_workforce
 def run(
     recipe: Annotated[Path, typer.Argument(help="A recipe in TOML.")],
+    input_files: Annotated[
+        list[str] | None, typer.Option("--input", help="Input instead of the recipe's; may be given several times.")
+    ] = None,
     out: Annotated[Path | None, typer.Option("--out", help="Folder of the artefacts, instead of the recipe's.")] = None,
     workforce: options.Workforce = options.NO_WISHES,
     overwrite: options.Overwrite = False,
@@ -277,10 +281,11 @@ def run(
     Example: pipeline run workflows/quickstart.toml
     """
     with speaking(as_json=as_json, quiet=quiet) as console:
+        from pipeline.recipe import read_recipe
         from pipeline.reports import recipe_document, show_recipe
         from pipeline.workflow import run_recipe
 
-        chosen_recipe = settings.read_recipe(recipe)
+        chosen_recipe = read_recipe(recipe, files=input_files or [])
         folder = out or Path(chosen_recipe.out or f"build/{chosen_recipe.name}")
         most = largest_task(workforce)
         with working(workforce, console) as (chosen, watcher):

@@ -34,6 +34,7 @@ Memory = Annotated[
 ]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Throw away another run's artefact in the way.")]
 Out = Annotated[Path, typer.Option("--out", help="Folder of the artefact.", show_default=False)]
+OutNamedLater = Annotated[Path | None, typer.Option("--out", help="Folder of the artefact; by default what --as says.")]
 Corpus = Annotated[Path | None, typer.Option("--corpus", help="Where the corpus is, if it was moved.")]
 MovedClusters = Annotated[Path | None, typer.Option("--clusters", help="Where the clusters are, if they were moved.")]
 
