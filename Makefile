@@ -46,6 +46,8 @@ bench: $(VENV)/.bench  ## benchmarks, each prints a table
 	$(BIN)/python tests/benchmarks/laying_out.py
 	$(BIN)/python tests/benchmarks/writing.py
 	$(BIN)/python tests/benchmarks/reading.py
+	$(BIN)/python tests/benchmarks/executors.py
+	$(BIN)/python tests/benchmarks/scheduling.py --tasks 10000
 
 clean:               ## remove what make made
 	rm -rf $(VENV) build .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage*

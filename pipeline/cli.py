@@ -282,7 +282,7 @@ def run(
     """
     with speaking(as_json=as_json, quiet=quiet) as console:
         from pipeline.recipe import read_recipe
-        from pipeline.reports import recipe_document, show_recipe
+        from pipeline.recipe_report import recipe_document, show_recipe
         from pipeline.workflow import run_recipe
 
         chosen_recipe = read_recipe(recipe, files=input_files or [])

@@ -1,17 +1,15 @@
-"""What a person can ask for: one frozen model for each stage, and the recipe that holds them all.
+"""What a person can ask of a stage: one frozen model for each; ``recipe`` holds them all.
 
 The JSON Schema of recipes in ``schemas/`` is generated from these models. ``meaning()`` of a model is the part that
 decides what an artefact holds; the rest (where files are, how they are laid out) may differ between equal artefacts.
 """
 
-import tomllib
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from pipeline.cluster_config import ClusterConfig
 from pipeline.core.packing import MAX_SEGMENTS
 from pipeline.core.pieces import Overlong
 from pipeline.core.row_order import RowOrder
@@ -130,6 +128,8 @@ class IngestConfig(_Model):
     """Parts are the least power of two that leaves at most this many records in each, before merging."""
     replace: tuple[str, ...] = ()
     """Letters to replace before anything is compared: UZOB=X, as ProtTrans does."""
+    chain_breaks: bool = False
+    """Whether | may stand between the chains of one record, as AMPLIFY and ESM3 have it; for their tokenizers."""
     filters: FilterConfig = FilterConfig()
     """Which records are left out."""
     keep_dropped: bool = False
@@ -153,6 +153,8 @@ class IngestConfig(_Model):
         included = {"on_invalid", "source_priority", "records_per_part", "replace", "filters"}
         included |= {"file_format", "on_error", "insertions", "sequence_column", "accession_column"}
         meaning = self.model_dump(mode="json", include=included)
+        if self.chain_breaks:  # said only where it is so: corpora from before it could be said are the same
+            meaning["chain_breaks"] = True
         # What an exclusion file holds counts, not where it is: the stage adds the digests.
         meaning["filters"].pop("exclude")
         return meaning
@@ -212,59 +214,11 @@ class ShardConfig(_Model):
         return self.rows_per_group or max(16, (1 << 19) // length)
 
 
-class StreamConfig(_Model):
-    """One epoch of batches, read as a trainer would."""
-
-    split: Literal["train", "valid", "test"] = "train"
-    """Which rows."""
-    batch_size: int = Field(default=32, ge=1)
-    """Rows in a batch of one rank."""
-    seed: int = Field(default=0, ge=0, lt=1 << 63)
-    """Seed of order and masks."""
-    shuffle: bool = True
-    """Whether rows come in a seeded order or as they are stored."""
-    objective: str | float | None = None
-    """Mask rate, or name of a noise schedule, of the masked-LM objective; none: plain batches."""
-    tail: Tail | None = None
-    """What becomes of the last rows; by default repeat for train, pad otherwise."""
-
-
-class Recipe(_Model):
-    """A whole run: ``pipeline run recipe.toml``."""
-
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
-    """Names the run, and its folder when ``out`` is not given."""
-    out: str | None = None
-    """Folder of the artefacts, relative to where the command runs; by default build/NAME."""
-    epochs: int = Field(default=1, ge=1)
-    """How many plans and shards to make: of several, each has an epoch, plan-EPOCH/ and shards-EPOCH/, from that of
-    `pack` on."""
-    ingest: IngestConfig
-    """FASTA to corpus."""
-    cluster: ClusterConfig | None = None
-    """Corpus to clusters, which split and weight it; none: everything is train."""
-    pack: PackConfig = PackConfig()
-    """Corpus to plan."""
-    shard: ShardConfig = ShardConfig()
-    """Plan to shards."""
-    verify: bool = True
-    """Prove, from the files alone, that nothing was lost."""
-    stream: StreamConfig | None = None
-    """Read one epoch back and measure it."""
-
-    @model_validator(mode="after")
-    def _has_level(self) -> "Recipe":
-        num_levels = len(self.cluster.levels) if self.cluster is not None else 0
-        if num_levels and self.pack.level > num_levels:
-            raise ValueError(f"pack.level {self.pack.level}: expected 1 to {num_levels}, the levels of cluster")
-        return self
-
-
 def checked(model: type[BaseModel], values: dict[str, Any], *, where: str) -> Any:
     """Build a model from plain values.
 
     Args:
-        model: A model of this module, or of ``cluster_config``.
+        model: A model of this module, of ``cluster_config`` or of ``recipe``.
         values: Its fields.
         where: What the values come from, for the message: a path, or ``command line``.
 
@@ -287,53 +241,6 @@ def _sentence(item: Any) -> str:
     message = item["msg"].removeprefix("Value error, ")
     message = message[0].lower() + message[1:]
     return f"{key}: {message}, found {item['input']!r}" if key else message
-
-
-def read_recipe(path: Path) -> Recipe:
-    """A recipe from a TOML file; input files in it become relative to where the command runs.
-
-    Raises:
-        ConfigurationError: The file is missing, is no TOML, or is no recipe.
-    """
-    try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigurationError(f"{path}: cannot be read: {error.strerror or error}", hint="check the path") from error
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise ConfigurationError(f"{path}: expected TOML, found {error}") from error
-    recipe: Recipe = checked(Recipe, document, where=str(path))
-    files = tuple(_beside(path, entry) for entry in recipe.ingest.files)
-    exclude = tuple(str(path.parent / name) for name in recipe.ingest.filters.exclude)
-    filters = recipe.ingest.filters.model_copy(update={"exclude": exclude})
-    tokenizer = recipe.pack.tokenizer
-    if tokenizer.endswith(".json"):
-        tokenizer = str(path.parent / tokenizer)
-    return recipe.model_copy(
-        update={
-            "cluster": None if recipe.cluster is None else _clusters_beside(path, recipe.cluster),
-            "ingest": recipe.ingest.model_copy(update={"files": files, "filters": filters}),
-            "pack": recipe.pack.model_copy(update={"tokenizer": tokenizer}),
-        }
-    )
-
-
-def _clusters_beside(recipe: Path, config: ClusterConfig) -> ClusterConfig:
-    pinned, benchmarks = config.split.pinned, config.purge.benchmarks
-    split = {} if pinned is None else {"pinned": str(recipe.parent / pinned)}
-    purge = {"benchmarks": {name: str(recipe.parent / file) for name, file in benchmarks.items()}}
-    return config.model_copy(
-        update={
-            "existing": tuple(str(recipe.parent / name) for name in config.existing),
-            "split": config.split.model_copy(update=split),
-            "purge": config.purge.model_copy(update=purge),
-        }
-    )
-
-
-def _beside(recipe: Path, entry: str) -> str:
-    source, file = split_source(entry)
-    resolved = str(recipe.parent / file)
-    return resolved if source is None else f"{source}={resolved}"
 
 
 def split_source(entry: str) -> tuple[str | None, str]:

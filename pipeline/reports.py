@@ -1,6 +1,6 @@
 """How results look: to a person as tables, to a program as one JSON object."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from itertools import groupby
 from pathlib import Path
@@ -20,7 +20,6 @@ if TYPE_CHECKING:  # every command reports; none should load the stages of the o
     from pipeline.formats.sources import PublicSource
     from pipeline.stages.inspection import PackedRow, RowSegment, Search
     from pipeline.stages.verify.stage import Report
-    from pipeline.workflow import RecipeOutcome
 
 SEGMENT_COLOURS = ("cyan", "yellow", "green", "magenta", "blue", "red")
 TOKENS_A_LINE = 64
@@ -49,7 +48,12 @@ def stage_document(outcome: "StageOutcome", out: Path) -> dict[str, Any]:
 def stage_sentence(outcome: "StageOutcome", out: Path) -> str:
     """What a stage made, in one line."""
     done = " was finished already" if outcome.was_finished else ""
-    return f"{out}{done}: {_SENTENCES[outcome.manifest.kind](outcome.manifest)}"
+    return f"{out}{done}: {artefact_sentence(outcome.manifest)}"
+
+
+def artefact_sentence(manifest: "Manifest") -> str:
+    """What an artefact holds, in one line."""
+    return _SENTENCES[manifest.kind](manifest)
 
 
 def _corpus_sentence(manifest: "Manifest") -> str:
@@ -63,7 +67,7 @@ def _corpus_sentence(manifest: "Manifest") -> str:
 
 def _alignments_sentence(manifest: "Manifest") -> str:
     counts = manifest.counts
-    kept = f"{count(counts['alignments'], 'alignments')} of {count(counts['rows'], 'rows')}"
+    kept = f"{count(counts['alignments'], 'alignments')} of {count(counts['aligned_rows'], 'rows')}"
     return f"{kept}, the deepest of {counts['most_rows']:,}, left out {reasons_text(manifest.reasons)}"
 
 
@@ -255,74 +259,3 @@ def show_whereabouts(path: Path, accession: str, search: "Search", console: Cons
         console.note(f"{path}: {accession} is not in it")
         for sentence in search.explanation:
             console.note(f"  {printable(sentence)}")
-
-
-def recipe_document(outcome: "RecipeOutcome") -> dict[str, Any]:
-    """What a run came to, as JSON."""
-    reading, clusters, epochs = outcome.reading, outcome.clusters, outcome.epochs
-    made = [
-        {
-            "plan": stage_document(epoch.plan, epoch.plan_folder),
-            "shards": stage_document(epoch.shards, epoch.shards_folder),
-        }
-        for epoch in epochs
-    ]
-    return {
-        "corpus": stage_document(outcome.corpus, outcome.folder / "corpus"),
-        **({} if clusters is None else {"clusters": stage_document(clusters, outcome.folder / "clusters")}),
-        **(made[0] if len(made) == 1 else {"epochs": made}),
-        "verification": [verification_document(report) for report in outcome.reports],
-        "reading": None if reading is None else asdict(reading) | {"tokens_per_second": reading.tokens_per_second},
-    }
-
-
-def show_recipe(outcome: "RecipeOutcome", console: Console) -> None:
-    """What a person wants to know at the end of a run."""
-    for report in outcome.reports:
-        if not report.is_sound:
-            show_verification(report, console)
-    console.facts(f"{outcome.folder}", _recipe_facts(outcome))
-    if console.is_human and all(report.is_sound for report in outcome.reports):
-        console.note("\nTrain from them (pip install 'protein-pipeline[torch]'):\n")
-        for line in training_lines(outcome):
-            console.note(f"    {line}")
-    told = [f"{epoch.shards_folder}: {_shards_sentence(epoch.shards.manifest)}" for epoch in outcome.epochs]
-    console.note("\n" + "\n".join(told) + f"; next: pipeline inspect {outcome.shards_folders[0]} --row 0")
-
-
-def training_lines(outcome: "RecipeOutcome") -> list[str]:
-    """The three lines of Python that train from the shards."""
-    shape = f"[32, {outcome.manifest.configuration['length']}]"
-    quoted = [f'"{folder}"' for folder in outcome.shards_folders]
-    shards = quoted[0] if len(quoted) == 1 else f"[{', '.join(quoted)}]"
-    return [
-        "from pipeline.streaming.dataset import PackedDataset",
-        f'dataset = PackedDataset({shards}, batch_size=32, objective="betalinear30")',
-        f"for batch in dataset: ...  # input_ids, sequence_id, position_ids, labels: tensors of {shape}",
-    ]
-
-
-def _recipe_facts(outcome: "RecipeOutcome") -> Iterator[tuple[str, str]]:
-    corpus, counts = outcome.corpus.manifest, outcome.manifest.counts
-    length = outcome.manifest.configuration["length"]
-    rows, segments, tokens = counts["rows"], counts["segments"], counts["tokens"]
-    bound = counts["rows_lower_bound"]
-    yield "proteins in", f"{corpus.counts['records_read']:,}"
-    yield "kept", f"{corpus.counts['records']:,}, {corpus.counts['records_merged']:,} merged as exact duplicates"
-    yield "dropped", reasons_text({**corpus.reasons, **outcome.manifest.reasons})
-    if outcome.clusters is not None:
-        yield "clusters", _clusters_sentence(outcome.clusters.manifest)
-    if len(outcome.epochs) > 1:
-        yield "epochs", f"{len(outcome.epochs):,}, each drawn anew; what follows is the first"
-    yield "cropped", f"{counts['records_cropped']:,} proteins, {counts['residues_lost']:,} residues lost"
-    yield "rows", f"{rows:,} of {length:,} tokens; lower bound {bound:,}; one protein a row would be {segments:,}"
-    packed, padded = percent(tokens, rows * length), percent(tokens, segments * length)
-    yield "packing", f"{packed} of the tokens are real, {padded} with padding: {segments / rows:.2f} times fewer rows"
-    if outcome.reports:
-        sound = all(report.is_sound for report in outcome.reports)
-        yield "verified", "every residue, from the files alone" if sound else "NOT sound: see the warnings"
-    if outcome.reading is not None:
-        reading = outcome.reading
-        speed = f"{reading.tokens_per_second / 1e6:,.1f} million tokens/s"
-        yield "read back", f"{reading.tokens:,} tokens in {count(reading.batches, 'batches')}, {speed}"
-    yield "shards", ", ".join(map(str, outcome.shards_folders))

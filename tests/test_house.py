@@ -85,7 +85,7 @@ def test_packages_export_nothing():
 
 
 @pytest.mark.parametrize(
-    "command", ["sources", "download", "ingest", "cluster", "pack", "shard", "verify", "inspect", "run"]
+    "command", ["sources", "download", "ingest", "cluster", "pack", "shard", "verify", "inspect", "run", "status"]
 )
 def test_every_command_explains_itself(command, capsys):
     assert main([command, "--help"]) == 0

@@ -23,7 +23,7 @@ def test_schemas_have_not_drifted(root, tmp_path):
 
 
 def test_the_shipped_recipes_obey_the_schema(root, schema):
-    for path in (root / "workflows").glob("*.toml"):
+    for path in (root / "workflows").rglob("*.toml"):
         name = "site.schema.json" if path.name == "slurm.toml" else "recipe.schema.json"
         jsonschema.validate(tomllib.loads(path.read_text()), schema(name))
 

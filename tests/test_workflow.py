@@ -10,11 +10,11 @@ import time
 
 import pytest
 
-from pipeline.config import read_recipe
 from pipeline.engines.execution import make_executor
 from pipeline.engines.stage import SilentWatcher
 from pipeline.errors import ConfigurationError
 from pipeline.formats.storage import file_digest
+from pipeline.recipe import read_recipe
 from pipeline.workflow import run_recipe
 
 

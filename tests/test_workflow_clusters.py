@@ -7,11 +7,11 @@ import shutil
 import pytest
 
 from pipeline.cli import main
-from pipeline.config import read_recipe
 from pipeline.engines.execution import SerialExecutor
 from pipeline.engines.stage import SilentWatcher
 from pipeline.errors import ConfigurationError
 from pipeline.formats.manifest import read_manifest
+from pipeline.recipe import read_recipe
 from pipeline.workflow import run_recipe
 
 RECIPE = """

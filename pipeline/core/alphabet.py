@@ -37,6 +37,9 @@ WHITE_SPACE = b" \t\r\n\v\f"
 INVALID_REASONS = ("invalid-gap", "invalid-stop", "invalid-digit", "invalid-character")
 """Why a character is no residue: ``-`` or ``.``; ``*`` (before the end); a digit; anything else."""
 
+CHAIN_BREAK = b"|"
+"""What stands between the chains of one record, where a corpus may have any: AMPLIFY's and ESM3's token."""
+
 UNKNOWN_RESIDUE = ord("X")
 """What an invalid character is replaced with."""
 
@@ -91,14 +94,15 @@ def strip_stops(residues: ByteArray, offsets: Offsets) -> tuple[ByteArray, Offse
     return np.delete(residues, stops[at_end]), new_offsets, int(np.count_nonzero(num_stripped))
 
 
-def find_invalid(residues: ByteArray, offsets: Offsets) -> InvalidRecords:
+def find_invalid(residues: ByteArray, offsets: Offsets, *, allowed: bytes = b"") -> InvalidRecords:
     """The records that hold a character which is no residue, each with the first one.
 
     Args:
         residues: uint8[total]; lower case is no residue here, normalise first.
         offsets: int64[n + 1].
+        allowed: Characters that may stand between residues, such as ``CHAIN_BREAK``.
     """
-    positions = _invalid_positions(residues)
+    positions = _invalid_positions(residues, allowed)
     record = _record_of(positions, offsets)
     first = np.flatnonzero(np.diff(record, prepend=-1))
     record, positions = record[first], positions[first]
@@ -108,13 +112,14 @@ def find_invalid(residues: ByteArray, offsets: Offsets) -> InvalidRecords:
     )
 
 
-def replace_invalid(residues: ByteArray) -> tuple[ByteArray, int]:
+def replace_invalid(residues: ByteArray, *, allowed: bytes = b"") -> tuple[ByteArray, int]:
     """A copy with every character that is no residue replaced by ``X``, and the number of characters replaced.
 
     Args:
         residues: uint8[total].
+        allowed: Characters that may stand between residues.
     """
-    positions = _invalid_positions(residues)
+    positions = _invalid_positions(residues, allowed)
     replaced = residues.copy()
     replaced[positions] = UNKNOWN_RESIDUE
     return replaced, len(positions)
@@ -178,9 +183,10 @@ def looks_like_nucleotides(counts: npt.NDArray[np.int64]) -> bool:
     return int(counts[_LETTERS].sum()) >= MINIMUM_NUCLEOTIDES and nucleotide_fraction(counts) > NUCLEOTIDE_FRACTION
 
 
-def _invalid_positions(residues: ByteArray) -> npt.NDArray[np.int64]:
+def _invalid_positions(residues: ByteArray, allowed: bytes) -> npt.NDArray[np.int64]:
     # Unsigned subtraction wraps round, so one comparison tests both ends of A to Z.
-    return np.flatnonzero(residues - _FIRST_LETTER > _LAST_LETTER)
+    positions = np.flatnonzero(residues - _FIRST_LETTER > _LAST_LETTER)
+    return positions[np.isin(residues[positions], list(allowed), invert=True)] if allowed else positions
 
 
 def _record_of(positions: npt.NDArray[np.int64], offsets: Offsets) -> npt.NDArray[np.int64]:

@@ -23,7 +23,7 @@ from typing import ClassVar, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.core.alphabet import STANDARD_RESIDUES, ByteArray, Offsets, select_records
+from pipeline.core.alphabet import CHAIN_BREAK, STANDARD_RESIDUES, ByteArray, Offsets, select_records
 from pipeline.core.complexity import low_complexity_residues
 
 BoolArray = npt.NDArray[np.bool_]
@@ -32,7 +32,7 @@ Codes = npt.NDArray[np.uint8]
 KEPT = 0
 """The code of a record that no predicate hits."""
 
-_IS_NONSTANDARD = bytes(character not in STANDARD_RESIDUES for character in range(256))
+_IS_NONSTANDARD = bytes(character not in STANDARD_RESIDUES + CHAIN_BREAK for character in range(256))
 _PIECE = 1 << 16
 
 

@@ -64,6 +64,8 @@ PURPOSE_FACTORISATION = 14
 """The order in which permutation language modelling predicts the residues of a segment."""
 PURPOSE_MIXTURE = 15
 """In which order a mixture takes the row groups of its datasets."""
+PURPOSE_DIRECTION = 16
+"""Which way a segment is read."""
 PURPOSE_MEMBER = 18
 """Which member of a cluster an epoch takes."""
 PURPOSE_KEEP = 19

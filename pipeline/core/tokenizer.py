@@ -271,5 +271,8 @@ BUILT_IN: Mapping[str, str] = {
     "progen2": "progen2",
     "progen3": "progen3",
     "amplify": "amplify",
+    "protalbert": "protbert",
+    "protelectra": "protbert",
+    "evodiff": "evodiff",
 }
 """Names and aliases of the built-in tokenizers, each with the file (without .json) that defines it."""

@@ -30,8 +30,8 @@ Call = Callable[[], Any]
 """A picklable call without arguments, such as ``functools.partial`` of a module-level function."""
 
 _CALLS_AHEAD = 8
-"""Calls in the pool for each worker. All at once would do up to some thousand: each of them is looked at whenever one is
-done, and with 8,000 that took the process that asks 2 ms of its own time, each time."""
+"""Calls in the pool for each worker, not all at once: measured with 8,000 that do nothing, the process that asks needed
+2.1 ms for each where it waited for all of them, and 0.7 ms where it waits for a few."""
 
 
 class Executor(Protocol):

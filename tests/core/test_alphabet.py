@@ -73,6 +73,15 @@ def test_the_first_invalid_character_of_each_record_is_found(records):
     assert list(zip(*columns, strict=True)) == expected
 
 
+def test_a_chain_break_is_no_fault_where_it_is_allowed():
+    residues, offsets = np.frombuffer(b"MK|VMK-V", dtype=np.uint8), np.array([0, 4, 8])
+    assert alphabet.find_invalid(residues, offsets).record.tolist() == [0, 1]
+    invalid = alphabet.find_invalid(residues, offsets, allowed=alphabet.CHAIN_BREAK)
+    assert (invalid.record.tolist(), invalid.position.tolist()) == ([1], [2])
+    assert alphabet.replace_invalid(residues, allowed=alphabet.CHAIN_BREAK)[0].tobytes() == b"MK|VMKXV"
+    assert alphabet.replace_invalid(residues)[0].tobytes() == b"MKXVMKXV"
+
+
 def test_every_character_is_a_residue_or_invalid_for_one_reason():
     found = alphabet.find_invalid(np.arange(256, dtype=np.uint8), np.arange(257, dtype=np.int64))
     reasons = {

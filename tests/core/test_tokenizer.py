@@ -47,6 +47,7 @@ GOLDEN = [
     ("progen3", ascii_uppercase, [1, 6, *range(8, 34), 7, 2]),
     ("amplify", "LAGVSERTIDPKQNFYMHWCB", [3, *range(6, 27), 4]),
     ("amplify", "XUOZJ|", [3, 1, 1, 1, 1, 1, 5, 4]),
+    ("evodiff", "ACDEFGHIKLMNPQRSTVWYBZXJOU-*#@!", [*range(31)]),
 ]
 
 # name: size, bytes an id, pad, mask, unknown, separator, position of the first token
@@ -61,6 +62,7 @@ PROPERTIES = {
     "progen2": (30, 1, 0, None, None, 2, 0),
     "progen3": (134, 1, 0, 5, None, 2, 0),
     "amplify": (27, 1, 0, 2, 1, 4, 0),
+    "evodiff": (31, 1, 30, 28, None, 27, 0),
 }
 
 
@@ -181,6 +183,7 @@ SEPARATORS = {
     "progen2": "<|eos|>",
     "progen3": "<eos>",
     "amplify": "<eos>",
+    "evodiff": "*",
 }
 
 

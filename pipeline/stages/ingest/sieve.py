@@ -57,6 +57,8 @@ class Reading:
     on_error: OnError
     options: ReadOptions
     on_invalid: OnInvalid
+    allowed: bytes
+    """Characters that may stand between residues."""
     replace: tuple[str, ...]
     filtering: Filtering
     keep_dropped: bool
@@ -134,7 +136,7 @@ class Sieve:
         tally.counts["comment_lines"] += block.num_comment_lines
         tally.counts.update({f"skipped_{name.replace('-', '_')}": number for name, number in block.skipped.items()})
         if self._reading.on_invalid is OnInvalid.REPLACE:
-            residues, num_invalid = alphabet.replace_invalid(residues)
+            residues, num_invalid = alphabet.replace_invalid(residues, allowed=self._reading.allowed)
             tally.counts["residues_replaced"] += num_invalid
         if self._reading.replace:
             residues, num_replaced = replace_residues(residues, self._table)
@@ -148,7 +150,7 @@ class Sieve:
     ) -> Codes:
         """uint8 [records]: index into the reasons, 0 for what is kept."""
         codes: Codes = (np.diff(offsets) == 0).astype(np.uint8)
-        invalid = alphabet.find_invalid(residues, offsets)
+        invalid = alphabet.find_invalid(residues, offsets, allowed=self._reading.allowed)
         if len(invalid.record) and self._reading.on_invalid is OnInvalid.ERROR:
             raise self._invalid_error(invalid, block)
         codes[invalid.record] = 2 + invalid.reason

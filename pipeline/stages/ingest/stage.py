@@ -127,6 +127,7 @@ class Ingest:
             on_error=self.config.on_error,
             options=self._options,
             on_invalid=self.config.on_invalid,
+            allowed=alphabet.CHAIN_BREAK if self.config.chain_breaks else b"",
             replace=self.config.replace,
             filtering=self._filtering,
             keep_dropped=self.config.keep_dropped,

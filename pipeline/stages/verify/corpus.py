@@ -22,34 +22,35 @@ from pipeline.stages.verify.checks import (
 )
 
 
-def verify_corpus_part(folder: Path, file: File, index: int, num_parts: int) -> Checked:
-    """Digest, schema, keys, order and letters of one part."""
+def verify_corpus_part(folder: Path, file: File, index: int, num_parts: int, *, allowed: bytes = b"") -> Checked:
+    """Digest, schema, keys, order and letters of one part; ``allowed`` are characters between residues."""
     if findings := check_file(folder, file):
         return Checked(counts={"files": 1}, findings=tuple(findings))
-    return guarded(file.path, lambda: _checked_part(folder, file, index, num_parts))
+    return guarded(file.path, lambda: _checked_part(folder, file, index, num_parts, allowed))
 
 
-def _checked_part(folder: Path, file: File, index: int, num_parts: int) -> Checked:
+def _checked_part(folder: Path, file: File, index: int, num_parts: int, allowed: bytes) -> Checked:
     table = read_columns(folder / file.path)
     if findings := check_schema(file.path, table.schema, CORPUS_SCHEMA):
         return Checked(counts={"files": 1}, findings=tuple(findings))
     hasher = ContentHasher()
     hasher.update(table)
-    findings = check_content(file, table.num_rows, hasher.hexdigest()) + _laws(file.path, table, index, num_parts)
+    findings = check_content(file, table.num_rows, hasher.hexdigest())
+    findings += _laws(file.path, table, index, num_parts, allowed)
     merged = int(table.column("num_merged").to_numpy().sum()) - table.num_rows
     counts = {"files": 1, "records": table.num_rows, "records_merged": merged}
     counts["residues"] = int(table.column("length").to_numpy().sum(dtype=np.int64))
     return Checked(counts=counts, findings=tuple(findings))
 
 
-def _laws(name: str, table: pa.Table, index: int, num_parts: int) -> list[Finding]:
+def _laws(name: str, table: pa.Table, index: int, num_parts: int, allowed: bytes) -> list[Finding]:
     residues, offsets = joined_strings(table.column("sequence"))
     keys = table.column("record_key").to_numpy()
     lengths = table.column("length").to_numpy()
     expected_keys = np.concatenate([np.empty(0, np.uint64), *map(record_keys, table.column("sequence").chunks)])
     first_key, end_key = key_range(index, num_parts)
     invalid = np.zeros(len(keys), dtype=bool)
-    invalid[alphabet.find_invalid(residues, offsets).record] = True
+    invalid[alphabet.find_invalid(residues, offsets, allowed=allowed).record] = True
     return [
         *first_broken(
             name, keys != expected_keys, lambda at: f"record {at}: record_key is not xxh3_64 of its sequence"

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from pipeline.core.alphabet import CHAIN_BREAK
 from pipeline.engines.execution import Executor
 from pipeline.engines.stage import TaskResult, Watcher
 from pipeline.errors import ArtefactError, ConfigurationError
@@ -136,7 +137,11 @@ def _verify_bytes(folder: Path, file: File) -> Checked:
 
 def _corpus_calls(folder: Path, manifest: Manifest, _: Path | None) -> list[Call]:
     num_parts = len(manifest.tables)
-    return [partial(verify_corpus_part, folder, file, index, num_parts) for index, file in enumerate(manifest.tables)]
+    allowed = CHAIN_BREAK if manifest.configuration.get("chain_breaks") else b""
+    return [
+        partial(verify_corpus_part, folder, file, index, num_parts, allowed=allowed)
+        for index, file in enumerate(manifest.tables)
+    ]
 
 
 def _alignments_calls(folder: Path, manifest: Manifest, _: Path | None) -> list[Call]:

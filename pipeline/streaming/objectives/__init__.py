@@ -6,7 +6,10 @@
 
 ==========================  =======================================================================================
 MaskedLM                    ESM, ProtBert, AMPLIFY: hidden residues, at a rate, a noise schedule or a mixture of them
-CausalLM                    Evo 2, ProGen: the next token
+CausalLM                    the next token of a protein
+BidirectionalLM             ProGen: the next token, of proteins some of which are read from C to N terminus
+ConcatenatedLM              Transformer-XL: the next token of records that run on, across their borders
+NucleotideLM                Evo 2: the same, of A, C, G and T alone
 SpanCorruption              T5: spans behind sentinels, spelled out by a decoder
 ResidueDenoising            ProtT5: single residues hidden, the whole protein spelled out by a decoder
 AbsorbingDiffusion          DPLM: mask rates from a timestep, losses weighted by it
@@ -27,10 +30,13 @@ from pipeline.streaming.objectives.by_name import OBJECTIVES as OBJECTIVES
 from pipeline.streaming.objectives.by_name import as_objective as as_objective
 from pipeline.streaming.objectives.by_name import check_objective as check_objective
 from pipeline.streaming.objectives.causal import CausalLM as CausalLM
+from pipeline.streaming.objectives.causal import ConcatenatedLM as ConcatenatedLM
 from pipeline.streaming.objectives.causal import LabelConvention as LabelConvention
+from pipeline.streaming.objectives.causal import NucleotideLM as NucleotideLM
 from pipeline.streaming.objectives.diffusion import AbsorbingDiffusion as AbsorbingDiffusion
 from pipeline.streaming.objectives.diffusion import LossWeighting as LossWeighting
 from pipeline.streaming.objectives.diffusion import OrderAgnosticDiffusion as OrderAgnosticDiffusion
+from pipeline.streaming.objectives.directions import BidirectionalLM as BidirectionalLM
 from pipeline.streaming.objectives.electra import ReplacedTokenDetection as ReplacedTokenDetection
 from pipeline.streaming.objectives.electra import discriminator_input_ids as discriminator_input_ids
 from pipeline.streaming.objectives.electra import replaced_token_labels as replaced_token_labels

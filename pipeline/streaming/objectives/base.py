@@ -20,6 +20,9 @@ order of rows: lengths (in tokens), record_keys, starts [segments]; row_offsets 
 SEGMENT_COLUMNS = ("input_ids", "lengths", "row_offsets", "record_keys", "starts")
 """What an objective needs that draws random numbers by segment."""
 
+N_TERMINUS, C_TERMINUS = "1", "2"
+"""The tokens of the families that say where a protein begins and ends: ProGen2, ProGen3."""
+
 _SENTINEL = re.compile(r"<extra_id_(\d+)>")
 _LARGEST_INT16 = np.iinfo(np.int16).max
 
@@ -58,6 +61,8 @@ class ObjectiveContext:
     """Every token that is one capital letter."""
     vocabulary_size: int = 0
     """Tokens of the vocabulary."""
+    num_outer: int | None = None
+    """Special tokens at either end of a segment, outside those of the N and C terminus; None where it has none."""
 
     @classmethod
     def of(cls, tokenizer: Tokenizer, *, seed: int, epoch: int, alignment: int = 1) -> Self:
@@ -78,6 +83,7 @@ class ObjectiveContext:
             sentinel_ids=_sentinels(tokenizer),
             letter_ids=tuple(letters),
             vocabulary_size=tokenizer.vocabulary_size,
+            num_outer=_num_outer(tokenizer),
         )
 
     @classmethod
@@ -89,7 +95,9 @@ class ObjectiveContext:
         """
         separators = tokenizer.for_concatenation().suffix
         context = cls.of(tokenizer, seed=seed, epoch=epoch)
-        return replace(context, num_prefix=0, num_suffix=0, special_ids=separators, end_id=separators[-1])
+        return replace(
+            context, num_prefix=0, num_suffix=0, special_ids=separators, end_id=separators[-1], num_outer=None
+        )
 
     def segments(self, batch: Batch) -> Segments:
         """The segments of a batch; a separator at the end of one is its suffix."""
@@ -172,6 +180,13 @@ def share(name: str, value: float) -> float:
     if not 0.0 < value < 1.0:
         raise ConfigurationError(f"{name}: expected a number between 0 and 1, both excluded, found {value}")
     return value
+
+
+def _num_outer(tokenizer: Tokenizer) -> int | None:
+    """Of ``bos 1 M K T V 2 eos`` one."""
+    prefix, suffix = ([tokenizer.tokens[i] for i in ids] for ids in (tokenizer.prefix, tokenizer.suffix))
+    has_termini = prefix[-1:] == [N_TERMINUS] and suffix[:1] == [C_TERMINUS] and len(prefix) == len(suffix)
+    return len(prefix) - 1 if has_termini else None
 
 
 def _sentinels(tokenizer: Tokenizer) -> tuple[int, ...]:

@@ -8,8 +8,9 @@ from pipeline.core.noise import parse_schedule
 from pipeline.core.tokenizer import Tokenizer
 from pipeline.errors import ConfigurationError
 from pipeline.streaming.objectives.base import Objective, ObjectiveContext
-from pipeline.streaming.objectives.causal import CausalLM
+from pipeline.streaming.objectives.causal import CausalLM, ConcatenatedLM, NucleotideLM
 from pipeline.streaming.objectives.diffusion import AbsorbingDiffusion, OrderAgnosticDiffusion
+from pipeline.streaming.objectives.directions import BidirectionalLM
 from pipeline.streaming.objectives.electra import ReplacedTokenDetection
 from pipeline.streaming.objectives.masked_lm import MaskedLM
 from pipeline.streaming.objectives.permutation import PermutationLM
@@ -59,6 +60,9 @@ def check_objective(objective: Objective, tokenizer: Tokenizer, *, length: int =
 
 OBJECTIVES: dict[str, Callable[[], Objective]] = {
     "causal-lm": CausalLM,
+    "bidirectional-lm": BidirectionalLM,
+    "concatenated-lm": ConcatenatedLM,
+    "nucleotide-lm": NucleotideLM,
     "span-corruption": SpanCorruption,
     "residue-denoising": ResidueDenoising,
     "absorbing-diffusion": AbsorbingDiffusion,

@@ -11,8 +11,11 @@ from pipeline.errors import ConfigurationError
 from pipeline.streaming.objectives import (
     OBJECTIVES,
     AbsorbingDiffusion,
+    BidirectionalLM,
     CausalLM,
+    ConcatenatedLM,
     MaskedLM,
+    NucleotideLM,
     Objective,
     ObjectiveContext,
     OrderAgnosticDiffusion,
@@ -26,7 +29,9 @@ from pipeline.streaming.objectives import (
 
 EVERY_OBJECTIVE = [
     *(MaskedLM(schedule) for schedule in (0.15, "betalinear30", "0.8*beta(3,9)+0.2*uniform")),
-    *(CausalLM(labels) for labels in ("shifted", "hugging-face")),
+    *(make(labels) for make in (CausalLM, ConcatenatedLM) for labels in ("shifted", "hugging-face")),
+    NucleotideLM(),
+    BidirectionalLM(),
     SpanCorruption(),
     ResidueDenoising(),
     AbsorbingDiffusion(),
@@ -34,6 +39,7 @@ EVERY_OBJECTIVE = [
     PermutationLM(),
     ReplacedTokenDetection(),
 ]
+TOKENIZER_FOR = {SpanCorruption: "prott5", BidirectionalLM: "progen2"}
 
 
 @pytest.mark.parametrize("short", ["betalinear30", 0.15, "0.15", "0.5*cosine+0.5*0.15"])
@@ -72,7 +78,7 @@ def test_an_unknown_short_form_lists_the_choices(nonsense):
 @pytest.mark.parametrize("objective", EVERY_OBJECTIVE, ids=lambda objective: objective.name)
 @pytest.mark.parametrize("num_rows", [0, 3])
 def test_rows_of_padding_ask_nothing(make_batch, objective, num_rows):
-    tokenizer = load_tokenizer("prott5" if isinstance(objective, SpanCorruption) else "esm2")
+    tokenizer = load_tokenizer(TOKENIZER_FOR.get(type(objective), "esm2"))
     batch = make_batch(num_rows, tokenizer, empty_rows=range(num_rows))
     result = objective(batch, ObjectiveContext.of(tokenizer, seed=0, epoch=0))
     assert len(result["labels"]) == num_rows
@@ -86,7 +92,7 @@ def test_rows_of_padding_ask_nothing(make_batch, objective, num_rows):
 
 @pytest.mark.parametrize("objective", EVERY_OBJECTIVE, ids=lambda objective: objective.name)
 def test_objectives_say_what_they_need(make_batch, objective):
-    tokenizer = load_tokenizer("prott5" if isinstance(objective, SpanCorruption) else "esm2")
+    tokenizer = load_tokenizer(TOKENIZER_FOR.get(type(objective), "esm2"))
     context = ObjectiveContext.of(tokenizer, seed=0, epoch=0)
     batch = make_batch(5, tokenizer)
     needed = {name: batch[name] for name in objective.columns}
@@ -99,8 +105,11 @@ def test_objectives_say_what_they_need(make_batch, objective):
 
 @pytest.mark.parametrize("objective", EVERY_OBJECTIVE, ids=lambda objective: objective.name)
 def test_an_unfit_tokenizer_is_noticed_without_rows(objective):
-    fit = load_tokenizer("prott5" if isinstance(objective, SpanCorruption) else "esm2")
-    check_objective(objective, fit)
+    check_objective(objective, load_tokenizer(TOKENIZER_FOR.get(type(objective), "esm2")))
+    if isinstance(objective, BidirectionalLM):
+        with pytest.raises(ConfigurationError, match="tokenizer 'evo2' of this dataset does not put them round"):
+            check_objective(objective, load_tokenizer("evo2"))
+        return
     if isinstance(objective, CausalLM | PermutationLM):  # they hide nothing
         check_objective(objective, load_tokenizer("evo2"))
         return

@@ -12,10 +12,11 @@ COLUMNS = ("input_ids", "sequence_id", "position_ids", "num_tokens", "num_sequen
 
 @pytest.fixture(scope="module")
 def sentinel_shards(write_shards, tmp_path_factory):
-    """Rows of esm2's tokens, in a family that has sentinels as well as a mask."""
+    """Rows of esm2's tokens, in a family that has a mask, and sentinels, and tokens for the termini."""
     document = load_tokenizer("esm2").document()
-    document["name"] = "esm2-with-sentinels"
-    document["tokens"] = [*document["tokens"], *(f"<extra_id_{number}>" for number in range(20))]
+    document["name"] = "esm2-with-everything"
+    document["tokens"] = [*document["tokens"], *(f"<extra_id_{number}>" for number in range(20)), "1", "2"]
+    document |= {"prefix": ["1"], "suffix": ["2"]}
     return write_shards(tmp_path_factory.mktemp("sentinels") / "shards", {"train": [29, 8, 40]}, tokenizer=document)
 
 
