@@ -340,8 +340,9 @@ def test_what_became_of_a_protein_is_found_in_every_split(clustered, tmp_path):
         (told,) = find_accession(tmp_path / "plan", corpus[place]["accession"])
         assert told.place.startswith(f"{split}/{place[0]} row ")
     lost = next(place for place in corpus if place not in found)
-    (told,) = find_accession(tmp_path / "plan", corpus[lost]["accession"])
+    told, of_clusters = find_accession(tmp_path / "plan", corpus[lost]["accession"])
     assert "excluded, or not drawn in this epoch" in told.story
+    assert "in the cluster of" in of_clusters.story
 
 
 def test_an_interrupted_run_goes_on(clustered, tmp_path):
