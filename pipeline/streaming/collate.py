@@ -127,7 +127,10 @@ def _tensor(name: str, value: Any, *, is_compact: bool, is_pinned: bool, memory:
         return torch.empty(tensor.shape, dtype=dtype, pin_memory=True).copy_(tensor)
     if memory is None or dtype == tensor.dtype:
         return tensor.to(dtype)
-    return torch.from_numpy(memory.take(value.shape, np.int64)).copy_(tensor)
+    # Not by torch, which shares out a large copy among threads of its own, and lets those spin between two of them.
+    widened = memory.take(value.shape, np.int64)
+    np.copyto(widened, value)
+    return torch.from_numpy(widened)
 
 
 def _is_narrow(name: str, value: Any) -> bool:

@@ -128,7 +128,10 @@ def test_the_same_corpus_from_every_input(undisturbed, tmp_path, process_tree, k
     shutil.rmtree(tmp_path / "corpus")
 
 
-@pytest.mark.parametrize("kind", ["plain", "seven files", "gzip"])
+@pytest.mark.parametrize(
+    "kind",
+    [pytest.param("plain", marks=pytest.mark.slow), "seven files", pytest.param("gzip", marks=pytest.mark.slow)],
+)
 def test_killed_runs_go_on_and_end_with_the_same_corpus(undisturbed, tmp_path, process_tree, kind):
     """Law 9. A folder is made by a run that is killed, one that is killed again, and one that may end."""
     out, scale = tmp_path / "corpus", undisturbed.scale

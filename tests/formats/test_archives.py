@@ -345,6 +345,7 @@ def test_a_path_that_is_not_there(folder):
         next(members(folder / "none"))
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_number_of_files(folder):
     def peak(number):
         path = folder / "many.tar"
