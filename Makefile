@@ -20,7 +20,7 @@ install: $(VENV)/.test  ## .venv with everything that development and tests need
 test: $(VENV)/.test lint  ## lint, then every test but the slow ones
 	$(BIN)/python -m pytest -m "not slow" -n auto --dist loadfile
 
-test-all: $(VENV)/.test lint  ## also the slow campaigns, and six times as many examples of each property
+test-all: $(VENV)/.test lint  ## also the slow campaigns, and ten times as many examples of each property
 	$(BIN)/python -m pytest --hypothesis-profile=thorough
 
 coverage: $(VENV)/.test  ## every test but the slow ones, and the lines that none of them runs

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 settings.register_profile(
-    "pipeline", deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True, max_examples=50
+    "pipeline", deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True, max_examples=30
 )
 settings.register_profile("thorough", settings.get_profile("pipeline"), max_examples=300)
 settings.load_profile("pipeline")
