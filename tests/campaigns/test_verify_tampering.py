@@ -22,6 +22,7 @@ from pipeline.engines.stage import SilentWatcher
 from pipeline.engines.task_log import LOG_NAME
 from pipeline.errors import DataError
 from pipeline.formats.manifest import fingerprint_of, read_manifest, write_manifest
+from pipeline.formats.shard_footers import footer_name
 from pipeline.formats.shards import shard_name
 from pipeline.stages.ingest.stage import Ingest
 from pipeline.stages.pack.stage import Pack
@@ -144,7 +145,9 @@ def test_any_bit_of_any_data_file(made, kind, data):
     restore(one, broken)
     place.write_bytes(changed)
     findings = findings_of(broken / kind)
-    assert named(findings) == {place.relative_to(broken / kind).as_posix()}, findings
+    name = place.relative_to(broken / kind).as_posix()
+    # A bit in the footer of a shard also makes it another one than the footer beside it.
+    assert {name} <= named(findings) <= {name, footer_name(name)}, findings
     place.write_bytes(path.read_bytes())
 
 
