@@ -17,11 +17,11 @@ from pipeline.formats.ffindex import (
     DATA_SUFFIX,
     INDEX_SUFFIX,
     NO_ALIGNMENT,
-    _compare,
-    _Listing,
-    _no_data,
-    _pair,
-    _read_index,
+    Listing,
+    compare_listing,
+    no_data,
+    pair_files,
+    read_index,
 )
 from pipeline.formats.problems import Problems
 
@@ -38,7 +38,7 @@ class _Entries:
         self._rows = AlignedRowReader(path, place_format=_PLACE, source=None, problems=problems)
         self._num_alignments = 0
 
-    def read(self, blocks: Iterable[bytes], listing: _Listing) -> Iterator[Alignment]:
+    def read(self, blocks: Iterable[bytes], listing: Listing) -> Iterator[Alignment]:
         """The entries of one data file, each entered into the listing."""
         offset = 0
         for number, text in enumerate(cut_behind(blocks, _END), start=1):
@@ -69,34 +69,34 @@ class _Entries:
 
 def read_aligned_ffindex(path: Path, problems: Problems) -> Iterator[Alignment]:
     """The alignments of a database, by its data or its index; see :func:`pipeline.formats.aligned.open_alignments`."""
-    data, index = _pair(path)
-    entries, found = _Entries(data, problems), _Listing()
+    data, index = pair_files(path)
+    entries, found = _Entries(data, problems), Listing()
     yield from entries.read(read_blocks(data), found)
     if index is not None:
-        listed = _Listing()
-        _read_index(str(index), read_blocks(index), listed)
-        _compare(str(index), listed, found)
+        listed = Listing()
+        read_index(str(index), read_blocks(index), listed)
+        compare_listing(str(index), listed, found)
     entries.end()
 
 
 def read_aligned_archive(path: Path, problems: Problems) -> Iterator[Alignment]:
     """The alignments of the databases in a tar archive; see :func:`pipeline.formats.aligned.open_alignments`."""
     entries = _Entries(path, problems)
-    data: dict[str, _Listing] = {}
-    indexes: dict[str, _Listing] = {}
+    data: dict[str, Listing] = {}
+    indexes: dict[str, Listing] = {}
     others: list[str] = []
     for member in members(path):
         name, content = member.name, member.content
         if content is None:
             continue
         if name.endswith(_A3M_SUFFIX + DATA_SUFFIX):
-            yield from entries.read(content, data.setdefault(name.removesuffix(DATA_SUFFIX), _Listing()))
+            yield from entries.read(content, data.setdefault(name.removesuffix(DATA_SUFFIX), Listing()))
         elif name.endswith(_A3M_SUFFIX + INDEX_SUFFIX):
-            _read_index(f"{path}: {name}", content, indexes.setdefault(name.removesuffix(INDEX_SUFFIX), _Listing()))
+            read_index(f"{path}: {name}", content, indexes.setdefault(name.removesuffix(INDEX_SUFFIX), Listing()))
         elif len(others) < _NAMED_MEMBERS:
             others.append(name)
     if not data:
-        raise _no_data(path, [*(stem + INDEX_SUFFIX for stem in indexes), *others])
+        raise no_data(path, [*(stem + INDEX_SUFFIX for stem in indexes), *others])
     for stem, listed in indexes.items():
-        _compare(f"{path}: {stem}{INDEX_SUFFIX}", listed, data.get(stem, _Listing()))
+        compare_listing(f"{path}: {stem}{INDEX_SUFFIX}", listed, data.get(stem, Listing()))
     entries.end()

@@ -17,13 +17,13 @@ from pipeline.formats.cutting import split
 from pipeline.formats.ffindex import EMPTY_ENTRY
 from pipeline.formats.problems import Problems
 from pipeline.formats.records import UPPER, WHITE_SPACE
-from pipeline.formats.stockholm import _Alignment, _MalformedError, _Reader
+from pipeline.formats.stockholm import MalformedAlignmentError, StockholmAlignment, StockholmReader
 
 _GAPS = np.frombuffer(b"-._~", dtype=np.uint8)
 _UPPER = np.frombuffer(UPPER, dtype=np.uint8)
 
 
-class _Columns(_Alignment):
+class _Columns(StockholmAlignment):
     """A Stockholm alignment while its lines come in, with the gaps of its match columns."""
 
     def aligned(self) -> tuple[list[bytes], UInt8Array, int]:
@@ -37,7 +37,7 @@ class _Columns(_Alignment):
         else:
             is_match = (everything == _UPPER[everything]).all(axis=0)
         if not is_match.any():
-            raise _MalformedError(self.line, "match columns", "none")
+            raise MalformedAlignmentError(self.line, "match columns", "none")
         upper = _UPPER[everything]
         upper[is_gap] = GAP
         letters = upper[:, is_match]
@@ -45,7 +45,7 @@ class _Columns(_Alignment):
         return titles, letters, int(np.count_nonzero(~is_gap[:, ~is_match]))
 
 
-class _AlignedReader(_Reader):
+class _AlignedReader(StockholmReader):
     """The lines of a Stockholm file on their way to alignments."""
 
     def _begin(self) -> None:
@@ -53,14 +53,14 @@ class _AlignedReader(_Reader):
         self._alignment = _Columns(self._num_lines)
 
     # The parent makes blocks of proteins where this makes whole alignments; who calls either knows which.
-    def _end(self, alignment: _Alignment) -> Iterator[Alignment]:  # type: ignore[override]
+    def _end(self, alignment: StockholmAlignment) -> Iterator[Alignment]:  # type: ignore[override]
         assert isinstance(alignment, _Columns), "begun here"
         self._alignment = None
         if alignment.is_malformed:
             return
         try:
             titles, letters, num_insertions = alignment.aligned()
-        except _MalformedError as malformed:
+        except MalformedAlignmentError as malformed:
             self._report(malformed)
             return
         self._builder.num_comment_lines += alignment.num_comment_lines

@@ -47,7 +47,7 @@ _NAMED_MEMBERS = 5
 
 
 @dataclass(slots=True)
-class _Listing:
+class Listing:
     """Entries, as the data has them or as an index lists them, whatever their order."""
 
     num_entries: int = 0
@@ -55,6 +55,7 @@ class _Listing:
     digest: int = 0
 
     def add(self, offset: int, length: int) -> None:
+        """Enter one entry: where it begins, and its bytes with the zero byte behind it."""
         self.num_entries += 1
         self.num_bytes += length
         self.digest = (self.digest + hash((offset, length))) % _HASH_MODULUS
@@ -82,14 +83,14 @@ def read_ffindex(
         ConfigurationError: A path cannot be read.
         InputFormatError: The data is cut short, an entry is no alignment, or the index does not describe the data.
     """
-    data, index = _pair(Path(path))
+    data, index = pair_files(Path(path))
     entries = _EntryReader(data, RowReader(data, place_format=_PLACE, source=source, problems=problems), insertions)
-    found = _Listing()
+    found = Listing()
     yield from entries.read(read_blocks(data), found)
     if index is not None:
-        listed = _Listing()
-        _read_index(str(index), read_blocks(index), listed)
-        _compare(str(index), listed, found)
+        listed = Listing()
+        read_index(str(index), read_blocks(index), listed)
+        compare_listing(str(index), listed, found)
     yield from entries.rows.finish()
 
 
@@ -118,24 +119,24 @@ def read_archive(
     """
     path = Path(path)
     entries = _EntryReader(path, RowReader(path, place_format=_PLACE, source=source, problems=problems), insertions)
-    data: dict[str, _Listing] = {}
-    indexes: dict[str, _Listing] = {}
+    data: dict[str, Listing] = {}
+    indexes: dict[str, Listing] = {}
     others: list[str] = []
     for member in members(path):
         name, content = member.name, member.content
         if content is None:
             continue
         if name.endswith(_ALIGNMENTS + DATA_SUFFIX):
-            found = data.setdefault(name.removesuffix(DATA_SUFFIX), _Listing())
+            found = data.setdefault(name.removesuffix(DATA_SUFFIX), Listing())
             yield from entries.read(content, found)
         elif name.endswith(_ALIGNMENTS + INDEX_SUFFIX):
-            _read_index(f"{path}: {name}", content, indexes.setdefault(name.removesuffix(INDEX_SUFFIX), _Listing()))
+            read_index(f"{path}: {name}", content, indexes.setdefault(name.removesuffix(INDEX_SUFFIX), Listing()))
         elif len(others) < _NAMED_MEMBERS:
             others.append(name)
     if not data:
-        raise _no_data(path, [*(stem + INDEX_SUFFIX for stem in indexes), *others])
+        raise no_data(path, [*(stem + INDEX_SUFFIX for stem in indexes), *others])
     for stem, listed in indexes.items():
-        _compare(f"{path}: {stem}{INDEX_SUFFIX}", listed, data.get(stem, _Listing()))
+        compare_listing(f"{path}: {stem}{INDEX_SUFFIX}", listed, data.get(stem, Listing()))
     yield from entries.rows.finish()
 
 
@@ -147,7 +148,7 @@ class _EntryReader:
         self._path = path
         self._insertions = insertions
 
-    def read(self, blocks: Iterable[bytes], listing: _Listing) -> Iterator[HeaderBlock]:
+    def read(self, blocks: Iterable[bytes], listing: Listing) -> Iterator[HeaderBlock]:
         """The entries of one data file, each entered into the listing; yields a block whenever one is full."""
         offset = 0
         for number, text in enumerate(cut_behind(blocks, _END), start=1):
@@ -171,14 +172,19 @@ class _EntryReader:
         yield from self.rows.read_rows(rows, origin_behind(preamble, origin), insertions=self._insertions)
 
 
-def _pair(path: Path) -> tuple[Path, Path | None]:
+def pair_files(path: Path) -> tuple[Path, Path | None]:
     """Data file and index, by the name of either; no index if there is none beside the data."""
     data = path.with_name(path.name.replace(INDEX_SUFFIX, DATA_SUFFIX))
     index = path.with_name(path.name.replace(DATA_SUFFIX, INDEX_SUFFIX))
     return data, index if index != data and index.exists() else None
 
 
-def _read_index(label: str, blocks: Iterable[bytes], listing: _Listing) -> None:
+def read_index(label: str, blocks: Iterable[bytes], listing: Listing) -> None:
+    """Enter every line of an index into a listing.
+
+    Raises:
+        InputFormatError: A line is not name, offset and length.
+    """
     for number, line in enumerate(cut_behind(blocks, b"\n"), start=1):
         fields = line.rstrip(b"\r\n").split(b"\t")
         if len(fields) != _INDEX_FIELDS or not (fields[1].isdigit() and fields[2].isdigit()):
@@ -187,7 +193,7 @@ def _read_index(label: str, blocks: Iterable[bytes], listing: _Listing) -> None:
         listing.add(int(fields[1]), int(fields[2]))
 
 
-def _compare(label: str, listed: _Listing, found: _Listing) -> None:
+def compare_listing(label: str, listed: Listing, found: Listing) -> None:
     """Refuse an index that is not the data's."""
     if listed == found:
         return
@@ -199,7 +205,8 @@ def _compare(label: str, listed: _Listing, found: _Listing) -> None:
     raise InputFormatError(f"{label}: expected {expected}, found {described}", hint=hint)
 
 
-def _no_data(path: Path, names: list[str]) -> InputFormatError:
+def no_data(path: Path, names: list[str]) -> InputFormatError:
+    """The error that an archive holds no data file."""
     found = ", ".join(names[:_NAMED_MEMBERS]) or "nothing"
     return InputFormatError(
         f"{path}: expected a file *{_ALIGNMENTS}{DATA_SUFFIX} in the archive, found {found}",

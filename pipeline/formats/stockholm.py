@@ -74,13 +74,13 @@ def read_stockholm(
         ConfigurationError: The path cannot be read.
         InputFormatError: The file is empty, is no Stockholm, is cut short, or has a malformed alignment.
     """
-    reader = _Reader(Path(path), source, insertions, problems or Problems())
+    reader = StockholmReader(Path(path), source, insertions, problems or Problems())
     for line in split(read_blocks(path), b"\n"):
         yield from reader.read_line(line.rstrip(WHITE_SPACE))
     yield from reader.finish()
 
 
-class _MalformedError(Exception):
+class MalformedAlignmentError(Exception):
     """What is wrong with an alignment, in words: line, expected, found."""
 
     def __init__(self, line: int, expected: str, found: str) -> None:
@@ -88,7 +88,7 @@ class _MalformedError(Exception):
         self.line, self.expected, self.found = line, expected, found
 
 
-class _Alignment:
+class StockholmAlignment:
     """One alignment while its lines come in."""
 
     def __init__(self, line: int) -> None:
@@ -125,9 +125,9 @@ class _Alignment:
     def _add_row(self, line: bytes, number: int) -> None:
         name, residues = (*line.split(None, 1), b"")[:2]
         if not residues:
-            raise _MalformedError(number, "a name and aligned residues", _excerpt(line))
+            raise MalformedAlignmentError(number, "a name and aligned residues", _excerpt(line))
         if name in self._in_block:
-            raise _MalformedError(number, f"one line for {_excerpt(name)} in a block", "another one")
+            raise MalformedAlignmentError(number, f"one line for {_excerpt(name)} in a block", "another one")
         self._in_block.add(name)
         self._lines.setdefault(name, number)
         self._rows.setdefault(name, []).append(residues.translate(None, WHITE_SPACE))
@@ -153,23 +153,23 @@ class _Alignment:
 
     def _check(self, joined: dict[bytes, bytes]) -> None:
         if not joined:
-            raise _MalformedError(self.line, "an alignment with rows", "none")
+            raise MalformedAlignmentError(self.line, "an alignment with rows", "none")
         first = next(iter(joined))
         for name, row in joined.items():
             if len(row) != len(joined[first]):
                 expected = f"{len(joined[first])} columns in {_excerpt(name)} as in {_excerpt(first)}"
-                raise _MalformedError(self._lines[name], expected, str(len(row)))
+                raise MalformedAlignmentError(self._lines[name], expected, str(len(row)))
         num_columns = len(b"".join(self._match_columns))
         if self._match_columns and num_columns != len(joined[first]):
-            raise _MalformedError(
+            raise MalformedAlignmentError(
                 self.line, f"{len(joined[first])} columns in '#=GC RF' as in the rows", str(num_columns)
             )
         for name, number in self._described.items():
             if name not in joined:
-                raise _MalformedError(number, f"a row {_excerpt(name)}, which #=GS describes", "none")
+                raise MalformedAlignmentError(number, f"a row {_excerpt(name)}, which #=GS describes", "none")
 
 
-class _Reader:
+class StockholmReader:
     """The lines of a file on their way to blocks."""
 
     def __init__(self, path: Path, source: str | None, insertions: Insertions, problems: Problems) -> None:
@@ -177,7 +177,7 @@ class _Reader:
         self._builder = BlockBuilder(place_format="alignment {}, line {}", source=source)
         self._insertions = insertions
         self._problems = problems
-        self._alignment: _Alignment | None = None
+        self._alignment: StockholmAlignment | None = None
         self._num_alignments = 0
         self._num_lines = 0
 
@@ -190,7 +190,7 @@ class _Reader:
             self._begin()
         elif self._alignment is None:
             if line:
-                raise self._error(_MalformedError(self._num_lines, "'# STOCKHOLM 1.0'", _excerpt(line)))
+                raise self._error(MalformedAlignmentError(self._num_lines, "'# STOCKHOLM 1.0'", _excerpt(line)))
         elif line == _END:
             yield from self._end(self._alignment)
         elif not self._alignment.is_malformed:
@@ -201,7 +201,7 @@ class _Reader:
         hint = "the file is cut short: download it again"
         if self._alignment is not None:
             expected = f"'//' at the end of the alignment that starts in line {self._alignment.line}"
-            raise self._error(_MalformedError(self._num_lines, expected, "the end of the file"), hint)
+            raise self._error(MalformedAlignmentError(self._num_lines, expected, "the end of the file"), hint)
         if not self._num_alignments:
             raise InputFormatError(f"{self._path}: expected Stockholm alignments, found none", hint=hint)
         if self._builder.num_records:
@@ -211,24 +211,24 @@ class _Reader:
 
     def _begin(self) -> None:
         if self._alignment is not None and not self._alignment.is_malformed:
-            self._report(_MalformedError(self._num_lines, "'//' before the next alignment", "none"))
+            self._report(MalformedAlignmentError(self._num_lines, "'//' before the next alignment", "none"))
         self._num_alignments += 1
-        self._alignment = _Alignment(self._num_lines)
+        self._alignment = StockholmAlignment(self._num_lines)
 
-    def _add(self, alignment: _Alignment, line: bytes) -> None:
+    def _add(self, alignment: StockholmAlignment, line: bytes) -> None:
         try:
             alignment.add(line, self._num_lines)
-        except _MalformedError as malformed:
+        except MalformedAlignmentError as malformed:
             self._report(malformed)
             alignment.is_malformed = True
 
-    def _end(self, alignment: _Alignment) -> Iterator[HeaderBlock]:
+    def _end(self, alignment: StockholmAlignment) -> Iterator[HeaderBlock]:
         self._alignment = None
         if alignment.is_malformed:
             return
         try:
             rows = alignment.rows(self._insertions)
-        except _MalformedError as malformed:
+        except MalformedAlignmentError as malformed:
             self._report(malformed)
             return
         self._builder.num_comment_lines += alignment.num_comment_lines
@@ -240,10 +240,10 @@ class _Reader:
                 yield self._builder.take()
             self._builder.add(header, row, (self._num_alignments, line))
 
-    def _report(self, malformed: _MalformedError) -> None:
+    def _report(self, malformed: MalformedAlignmentError) -> None:
         self._problems.report(UNREADABLE_ALIGNMENT, self._error(malformed))
 
-    def _error(self, malformed: _MalformedError, hint: str | None = None) -> InputFormatError:
+    def _error(self, malformed: MalformedAlignmentError, hint: str | None = None) -> InputFormatError:
         where = f"{self._path}: alignment {max(self._num_alignments, 1)}, line {malformed.line}"
         return InputFormatError(f"{where}: expected {malformed.expected}, found {malformed.found}", hint=hint)
 

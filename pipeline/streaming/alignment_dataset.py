@@ -12,7 +12,7 @@ from typing import Any
 
 from pipeline.core.alignment_sampling import MAX_COLUMNS, MAX_ROWS, MAX_TOKENS
 from pipeline.streaming.alignment_reader import MSA_TRANSFORMER, AlignmentReader
-from pipeline.streaming.dataset import PackedDataset, _world
+from pipeline.streaming.dataset import PackedDataset, world_of
 from pipeline.streaming.objectives import Objective
 from pipeline.streaming.worker_progress import NONE, SharedFlags, WorkerProgress
 
@@ -74,7 +74,7 @@ class AlignmentDataset(PackedDataset):
         self._has_default_world = rank is None
         self._compact = compact
         self._masks = ()
-        self._world = _world(rank, world_size)
+        self._world = world_of(rank, world_size)
         reader: Any = AlignmentReader(
             path,
             batch_size=batch_size,

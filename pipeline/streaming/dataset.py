@@ -112,7 +112,7 @@ class PackedDataset(torch.utils.data.IterableDataset):  # type: ignore[misc]
         self._has_default_world = rank is None
         self._compact = compact
         arrays, self._masks = split_masks(columns, sequence_ids)
-        self._world = _world(rank, world_size)
+        self._world = world_of(rank, world_size)
         self._reader = PackedReader(
             path,
             split=split,
@@ -273,7 +273,7 @@ class PackedDataset(torch.utils.data.IterableDataset):  # type: ignore[misc]
         self._progress.announce(self._reader.epoch, self._reader.step)
 
     def _check_world(self) -> None:
-        if self._has_default_world and (now := _world(None, None)) != self._world:
+        if self._has_default_world and (now := world_of(None, None)) != self._world:
             raise ConfigurationError(
                 f"this dataset was made for rank {self._world[0]} of {self._world[1]}, but the process group that was "
                 f"started since makes this rank {now[0]} of {now[1]}",
@@ -297,7 +297,7 @@ def _loader_of(worker: Any) -> int:
     return int(worker.seed - worker.id)
 
 
-def _world(rank: int | None, world_size: int | None) -> tuple[int, int]:
+def world_of(rank: int | None, world_size: int | None) -> tuple[int, int]:
     """Rank and world size: as given, else of torch.distributed, else of the environment, else a single one."""
     if (rank is None) != (world_size is None):
         raise ConfigurationError(f"rank and world_size: expected both or neither, found {rank} and {world_size}")

@@ -82,14 +82,15 @@ def verify(
     calls = _file_calls(folder, manifest) if findings else _all_calls(folder, manifest, corpus, clusters)
     watcher.round_started(manifest.kind, "verify", len(calls), 0)
     results: list[Checked] = []
-    task_bytes = 0 if findings else _task_bytes(manifest, _corpus(folder, manifest, corpus))
+    of_corpus = None if findings else _corpus(folder, manifest, corpus)
+    task_bytes = 0 if findings else _task_bytes(manifest, of_corpus)
     for _, result in executor.map(calls, task_bytes=task_bytes):
         results.append(result)
         watcher.task_finished(manifest.kind, TaskResult())
     checked = merged(results)
     findings += [*check_texts(folder, manifest), *check_strangers(folder, manifest), *checked.findings]
     if not findings:
-        findings = check_counts(manifest, _corpus(folder, manifest, corpus), checked.counts)
+        findings = check_counts(manifest, of_corpus, checked.counts)
     searched = None
     if splits and not findings:
         beside = zip(manifest.tables, _parts_beside(folder, manifest, corpus), strict=True)
